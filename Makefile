@@ -1,0 +1,53 @@
+# Two commands: `make book` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+NOTEBOOK_FOLDERS := $(wildcard labs chapters)
+
+.DEFAULT_GOAL := help
+.PHONY: help book test labs labs-text evidence checkpoints lint links lock clean python book-installed course-installed
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+book: book-installed ## build the HTML book under _build/html (installs only what the book needs)
+	@$(BIN)/jupyter-book build . -W --keep-going -n
+	@echo "The book is built. Open this file: $(CURDIR)/_build/html/index.html"
+
+test: course-installed ## install the whole course and run every test, every notebook included
+	@$(BIN)/python -m pytest tests $(NOTEBOOK_FOLDERS) --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg
+
+labs: course-installed ## run labs/*.py and write labs/*.ipynb with their outputs (LAB=01_pretraining: only that one)
+	@$(BIN)/python -m tools.build_labs $(LAB)
+
+labs-text: course-installed ## write changed prose, badge and setup cell into labs/*.ipynb, outputs kept, nothing run (LAB=...)
+	@$(BIN)/python -m tools.build_labs --text $(LAB)
+
+evidence: course-installed ## measure again what evidence/ lacks, with every recorded seed (resumable; LAB=...)
+	@$(BIN)/python -m tools.build_labs --record $(LAB)
+
+checkpoints: course-installed ## pretrain the course's own models into checkpoints/ (about 40 minutes on two cores)
+	@$(BIN)/python -m tools.make_checkpoints
+
+lint: course-installed ## check code and notebooks with ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+links: book-installed ## check every external link of the book (needs the network)
+	@$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
+
+lock: ## make requirements*.txt again from requirements/*.in (needs uv; UPGRADE=1: newest versions)
+	@tools/lock.sh
+
+clean: ## remove the built book and caches (.venv, labs and evidence stay)
+	@rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) found: install Python 3.10 to 3.13, or name it, for example: make book PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "This course needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: name another one, for example: make book PYTHON=python3.12" % v)'
+
+book-installed: python
+	@"$(PYTHON)" tools/install.py requirements-book.txt
+
+course-installed: python
+	@"$(PYTHON)" tools/install.py requirements.txt
