@@ -1,0 +1,13 @@
+"""The one kind of error that a reader of the course is meant to see."""
+
+
+class CourseError(Exception):
+    """A mistake that the reader can repair, said in one sentence.
+
+    The message names the file, the place in it, what was expected and what to do. Inside Jupyter only the
+    message is shown, without the traceback; outside it behaves like any other exception.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython prints in place of the traceback (used by notebooks and nbclient)."""
+        return f"CourseError: {self}".splitlines()
