@@ -1,7 +1,7 @@
 """Build labs/NAME.ipynb, with outputs, from labs/NAME.py: `make labs`, `make labs-text`, `make evidence`.
 
-The build is deterministic: cell ids follow from the cells' text, the kernel runs in a fixed environment, and no times are
-kept. So building twice from the same sources gives the same bytes, up to the figures' drawing library.
+The build is deterministic: cell ids follow from the cells' text, the kernel runs in a fixed environment, and no times
+are kept. So building twice from the same sources on one machine gives the same bytes.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         timeout=CELL_TIMEOUT,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
     os.environ.clear()
@@ -117,7 +118,9 @@ def record(source: Path) -> None:
     """
     env = recording_environment() | {"PYTHONPATH": str(ROOT)}
     if subprocess.run([sys.executable, source.name], cwd=source.parent, env=env).returncode:
-        raise CourseError(f"{source.name} failed while recording: repair it, and the same command goes on from there.")
+        raise CourseError(
+            f"{source.name} failed while recording: repair it, and the same command goes on from there."
+        )
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -137,7 +140,9 @@ def main() -> None:
     """Command line: [--text | --record] [LAB ...]."""
     parser = argparse.ArgumentParser(description=__doc__)
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--text", dest="act", action="store_const", const=build_text, help="keep outputs, run nothing")
+    way.add_argument(
+        "--text", dest="act", action="store_const", const=build_text, help="keep outputs, run nothing"
+    )
     way.add_argument("--record", dest="act", action="store_const", const=record, help="measure, as a script")
     parser.add_argument("labs", nargs="*")
     given = parser.parse_args()

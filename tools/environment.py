@@ -5,13 +5,12 @@ import os
 NOTEBOOK_ENVIRONMENT = {
     "COURSE_PROFILE": "mini",
     "HF_HUB_OFFLINE": "1",  # the mini profile needs no network, so any attempt is a mistake
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "OMP_WAIT_POLICY": "passive",  # idle threads sleep: several times faster on two shared cores
     "PYTHONHASHSEED": "0",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TQDM_DISABLE": "1",  # progress bars carry times, which differ from run to run
 }
-PERSONAL = ("COURSE_DATA", "COURSE_RECORD", "COURSE_REF", "COURSE_REPO")
+PERSONAL = ("COURSE_DATA", "COURSE_RECORD", "COURSE_REF", "COURSE_REPO", "MPLBACKEND")
 
 
 def notebook_environment() -> dict[str, str]:

@@ -20,7 +20,9 @@ def digest(name: str) -> str:
 def venv_version() -> str:
     """The version of the Python in .venv, empty when there is none, or none that runs and has pip."""
     try:
-        done = subprocess.run([PYTHON, "-c", "import pip, sys; print(sys.version)"], capture_output=True, text=True)
+        done = subprocess.run(
+            [PYTHON, "-c", "import pip, sys; print(sys.version)"], capture_output=True, text=True
+        )
     except OSError:
         return ""
     return done.stdout.strip()
@@ -44,7 +46,9 @@ def main(name: str) -> None:
     print(f"Installing {name} into {VENV} (only when it has changed) ...", flush=True)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     if subprocess.run([*pip, "--require-hashes", "-r", name], stdin=subprocess.DEVNULL).returncode:
-        sys.exit(f"Installing {name} failed (see pip's message above): check the network and repeat the command.")
+        sys.exit(
+            f"Installing {name} failed (see pip's message above): check the network and repeat the command."
+        )
     # requirements.txt holds every pin of requirements-book.txt, so it serves for both
     done = [COURSE, BOOK] if name == COURSE else [name]
     STAMP.write_text(json.dumps({each: digest(each) for each in done}))

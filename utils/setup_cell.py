@@ -14,25 +14,30 @@ from utils.errors import CourseError
 MARK = "# course setup"
 BADGE_MARK = "<!-- colab badge -->"
 
-TEMPLATE = '''\
+TEMPLATE = """\
 # Course setup: for a clone, Colab and Kaggle. Safe to run twice.
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 10):
-    sys.exit("This course needs Python 3.10 or newer, and this kernel runs %d.%d." % sys.version_info[:2])
+
+class CourseSetupError(Exception):
+    def _render_traceback_(self):  # Jupyter shows the sentence only
+        return ["Course setup: %s" % self]
 
 
 def course_command(*command):
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        reason = (getattr(error, "stderr", None) or str(error)).strip()[-300:]
-        sys.exit("Course setup failed at '%s' (%s): repair that and run this cell again." % (command[0], reason))
+        reason = " ".join((getattr(error, "stderr", None) or str(error)).split())[-300:]
+        raise CourseSetupError("%s failed (%s): repair that and run this cell again." % (command[0], reason)) from error
 
 
+if sys.version_info < (3, 10):
+    version = "%d.%d" % sys.version_info[:2]
+    raise CourseSetupError("Python 3.10 or newer is needed, this is %s: choose another kernel." % version)
 here = Path.cwd().resolve()
 course_copy = here / "course"
 places = [p for p in (here, *here.parents, course_copy) if (p / "utils" / "setup_cell.py").is_file()]
@@ -46,7 +51,7 @@ if course_root == course_copy:
     course_command(sys.executable, "-m", "pip", "install", "--quiet", "-r", course_needs)
 if str(course_root) not in sys.path:
     sys.path.insert(0, str(course_root))
-'''
+"""
 
 
 def repository(root: Path) -> tuple[str, str]:
