@@ -21,7 +21,6 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import settings as course
+from utils.downloads import write_text
 from utils.errors import CourseError
 from utils.intervals import Interval, decimals, format_interval, prediction_interval
 
@@ -467,7 +467,7 @@ def _read_rows(path: Path) -> dict[str, dict]:
 
 def _write_rows(path: Path, rows: dict[str, dict]) -> None:
     ordered = sorted(rows.values(), key=lambda row: row["id"])
-    _replace(path, json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(ordered, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 # Single runs
@@ -496,7 +496,7 @@ def append_runs(path: Path, experiment: str, setting: str, metrics: dict[str, fl
         if setting in _metrics(_parse(path, whole), experiment):
             return  # another recording was faster
         if whole != text:
-            _replace(path, whole)
+            write_text(path, whole)
         try:
             with path.open("ab") as file:
                 file.write(lines.encode("utf-8"))
@@ -514,7 +514,7 @@ def sort_runs(path: Path) -> None:
     if path.exists():
         with _locked(path.parent):
             runs = _parse(path, _whole_lines(_read_text(path)))
-            _replace(path, HEADER + _lines(dict(sorted(runs.items(), key=_order))))
+            write_text(path, HEADER + _lines(dict(sorted(runs.items(), key=_order))))
 
 
 def _order(item: tuple[Key, float]) -> tuple:
@@ -628,22 +628,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that readers see the old text or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        raise CourseError(
-            f"{path} cannot be written ({error.strerror}): make room, or check its rights."
-        ) from None
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from utils.errors import CourseError
 
@@ -103,12 +103,15 @@ def threads(n: int) -> None:
 
 
 def progress(iterable: Iterable[T], desc: str = "", total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar (tqdm); no bar when TQDM_DISABLE is set, as it is while notebooks are
-    built.
-    """
+    """Iterate with a progress bar (tqdm), which is not shown where TQDM_DISABLE is set."""
     from tqdm import tqdm
 
+    return iter(tqdm(iterable, desc=desc, total=total, **bar_style()))
+
+
+def bar_style() -> dict[str, Any]:
+    """Return the tqdm options of every bar: on standard output, gone when done, off where TQDM_DISABLE is
+    set.
+    """
     disable = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
-    return iter(
-        tqdm(iterable, desc=desc, total=total, disable=disable, file=sys.stdout, leave=False, ncols=80)
-    )
+    return {"disable": disable, "file": sys.stdout, "leave": False, "ncols": 80}

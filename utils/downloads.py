@@ -1,0 +1,354 @@
+"""Verified downloads of the public files that the `full` profile uses, and the reading of text files.
+
+Every file is checked by SHA-256. Where its publisher gives no hash, the one of the first download is kept in
+`hashes.json` beside the files and enforced from then on. Downloads run through pooch into a temporary file
+that takes its final name only once the hash is right: what is in the cache is whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from utils import settings
+from utils.errors import CourseError
+
+if TYPE_CHECKING:
+    import requests
+
+TIMEOUT = 30.0  # seconds without a byte before a server counts as silent
+STARTS = {".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".zip": b"PK", ".json": b"{"}  # first bytes by file ending
+LOCK = "hashes.json"
+CHUNK = 2**16  # bytes read from a server at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """One public file: its address, its SHA-256 and size in bytes where known, and its licence."""
+
+    url: str
+    licence: str
+    sha256: str | None = None
+    size: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The file's name in the cache."""
+        return self.url.rpartition("/")[2]
+
+
+_FASTAI = "https://s3.amazonaws.com/fast-ai-modelzoo"
+_SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
+_WIKITEXT = "https://wikitext.smerity.com"
+_WIKI_LICENCE = "CC BY-SA 3.0 and GFDL"
+
+SOURCES: dict[str, Source] = {
+    "imdb": Source(
+        "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+        "none stated: do not redistribute",
+        "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+        84_125_825,
+    ),
+    "squad-train": Source(
+        f"{_SQUAD}/train-v1.1.json",
+        "CC BY-SA 4.0",
+        "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+        30_288_272,
+    ),
+    "squad-dev": Source(
+        f"{_SQUAD}/dev-v1.1.json",
+        "CC BY-SA 4.0",
+        "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+        4_854_279,
+    ),
+    "convai2": Source(
+        "https://s3.amazonaws.com/datasets.huggingface.co/personachat/personachat_self_original.json",
+        "CC BY 4.0",
+    ),
+    "wikitext-2": Source(
+        f"{_WIKITEXT}/wikitext-2-v1.zip",
+        _WIKI_LICENCE,
+        "92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c",
+    ),
+    "wikitext-2-raw": Source(
+        f"{_WIKITEXT}/wikitext-2-raw-v1.zip",
+        _WIKI_LICENCE,
+        "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
+    ),
+    "wikitext-103": Source(
+        f"{_WIKITEXT}/wikitext-103-v1.zip",
+        _WIKI_LICENCE,
+        "242ba0f20b329cfdf1ccc61e9e9e5b59becf189db7f7a81cd2a0e2fc31539590",
+    ),
+    "wikitext-103-raw": Source(
+        f"{_WIKITEXT}/wikitext-103-raw-v1.zip",
+        _WIKI_LICENCE,
+        "91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
+    ),
+    "wt103-fwd": Source(f"{_FASTAI}/wt103-fwd.tgz", "not stated"),
+    "wt103-bwd": Source(f"{_FASTAI}/wt103-bwd.tgz", "not stated"),
+    "bert-base-uncased": Source(
+        "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
+    ),
+}
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloaded files, in the cache folder of the operating system."""
+    import pooch
+
+    return Path(pooch.os_cache("transfer-learning-nlp"))
+
+
+def fetch(name: str) -> Path:
+    """Return the path of the file that `name` stands for in `SOURCES`, downloading it when it is not there.
+
+    A file or folder of COURSE_DATA that is called `name`, or has the published file name, comes first and is
+    taken as it is: it may be a reader's own sample. A printed line says so where it is not the published
+    file. Everything else is checked by its hash each time. A download that was cut off starts again from the
+    beginning. Raises CourseError for an unknown name, a missing network, an error of the server, a silent
+    server, a wrong hash and a full disk. In each case nothing is kept, and the message says where to put the
+    file by hand.
+    """
+    if name not in SOURCES:
+        raise CourseError(f"{name!r} is not a file the course knows: choose one of {', '.join(SOURCES)}.")
+    source = SOURCES[name]
+    return _own(name, source) or _download(name, source)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, line ends as \\n, without the byte order mark that some editors put
+    first.
+
+    Raises CourseError when the file is missing, is a folder, has no text in it, or is not UTF-8 (the message
+    gives the offset of the first wrong byte).
+    """
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise CourseError(f"{path} is a folder, and a text file was expected: name a file in it.") from None
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}): check the path.") from None
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CourseError(
+            f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. Convert it, for example "
+            "with "
+            f"`iconv -f latin1 -t utf-8 {path.name}`."
+        ) from None
+    if not text.strip():
+        raise CourseError(f"{path} is empty, and text was expected: get the file again.")
+    return text.replace("\r\n", "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file so that readers see the old text or the new, never a part; CourseError if it cannot
+    be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be written ({error.strerror}): make room, or check its rights."
+        ) from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a .zip, .tar or .tar.gz file as `folder`, and return `folder`; all of it or nothing.
+
+    A `folder` that exists is returned as it is, and so is an `archive` that is a folder (a sample in
+    COURSE_DATA). Raises CourseError when the archive is damaged or holds anything but folders and files that
+    stay inside `folder`.
+    """
+    if archive.is_dir():
+        return archive
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as temporary:
+            whole = Path(temporary) / "whole"
+            whole.mkdir()
+            for member, content in _members(archive):
+                parts = PurePosixPath(member)
+                if parts.is_absolute() or ".." in parts.parts or "\\" in member or ":" in member:
+                    raise CourseError(
+                        f"{archive} holds {member!r}, which would leave its folder: do not use it."
+                    )
+                target = whole / parts
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+            os.replace(whole, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CourseError(
+            f"{archive} is damaged ({str(error).partition(':')[0]}): delete it and get it again."
+        ) from None
+    except OSError as error:
+        raise CourseError(
+            f"{archive} cannot be unpacked as {folder} ({error}): make room, or repair it."
+        ) from None
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    import pooch
+
+    return pooch.file_hash(str(path), alg="sha256")
+
+
+def _own(name: str, source: Source) -> Path | None:
+    """Return what COURSE_DATA holds for a source, if anything."""
+    folder = settings.data_dir()
+    for path in (folder / name, folder / source.file) if folder else ():
+        if path.exists():
+            if path.is_dir() or (source.sha256 and sha256(path) != source.sha256):
+                print(f"{name}: using {path.name} of COURSE_DATA, which is not the published file")
+            return path
+    return None
+
+
+def _download(name: str, source: Source) -> Path:
+    """Return the verified file of the cache, after downloading it where it is absent or has the wrong hash."""
+    import pooch
+    import requests
+
+    cache = cache_dir()
+    path = cache / source.file
+    expected = source.sha256 or _read_lock(cache).get(name)
+    if not (path.exists() and _fits(path, source, expected)):
+        size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
+        print(f"{name}: downloading {source.url} ({size}; licence: {source.licence})")
+        by_hand = f"nothing was kept: try again, or download it by hand and put it at {path}."
+        try:
+            path.unlink(missing_ok=True)
+            _room(cache, source)
+            pooch.get_logger().setLevel("WARNING")
+            pooch.retrieve(
+                source.url, None, fname=source.file, path=cache, downloader=_checked(source, expected)
+            )
+        except requests.RequestException as error:
+            raise CourseError(
+                f"{source.file} could not be downloaded from {source.url}, {_reason(error)}; {by_hand}"
+            ) from None
+        except ValueError as error:
+            raise CourseError(f"{source.file} from {source.url} {error}; {by_hand}") from None
+        except OSError as error:
+            raise CourseError(
+                f"{path} could not be written ({error.strerror or error}); nothing was kept: make room for "
+                "it."
+            ) from None
+    if not expected:
+        _write_lock(cache, name, sha256(path))
+    return path
+
+
+def _checked(source: Source, expected: str | None) -> Callable[[str, str, object], None]:
+    """Return a downloader for pooch that shows a bar and raises ValueError unless what came fits."""
+
+    def download(url: str, output: str, _: object) -> None:
+        import pooch
+        from tqdm import tqdm
+
+        style = settings.bar_style() | {"unit": "B", "unit_scale": True}
+        with tqdm(desc=source.file, total=source.size or 1, **style) as bar:
+            pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)(url, output, None)
+        if not _fits(Path(output), source, expected):
+            if expected:
+                raise ValueError(
+                    f"has the wrong SHA-256, expected {expected} and found {sha256(Path(output))}"
+                )
+            raise ValueError(f"is no {Path(source.file).suffix} file")
+
+    return download
+
+
+def _fits(path: Path, source: Source, expected: str | None) -> bool:
+    """True if a file has the expected hash or, where none is known yet, begins as files of its kind do."""
+    if expected:
+        return sha256(path) == expected
+    start = STARTS[Path(source.file).suffix]
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
+
+
+def _room(cache: Path, source: Source) -> None:
+    """Raise OSError before a download for which the disk has no room."""
+    cache.mkdir(parents=True, exist_ok=True)
+    if source.size and shutil.disk_usage(cache).free < source.size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _reason(error: requests.RequestException) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"the server was silent for {TIMEOUT:g} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    return "no connection to the server"
+
+
+def _read_lock(cache: Path) -> dict[str, str]:
+    """Return the hashes of first downloads by name."""
+    path = cache / LOCK
+    if not path.exists():
+        return {}
+    try:
+        lock = json.loads(read_text(path))
+        if not all(isinstance(value, str) for value in lock.values()):
+            raise ValueError
+    except (ValueError, AttributeError):
+        raise CourseError(
+            f"{path} is not a JSON object of file hashes: delete it to record them again."
+        ) from None
+    return lock
+
+
+def _write_lock(cache: Path, name: str, found: str) -> None:
+    lock = {**_read_lock(cache), name: found}
+    write_text(cache / LOCK, json.dumps(lock, indent=2, sort_keys=True) + "\n")
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield name and content of each file of an archive."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                if not info.is_dir():
+                    with zipped.open(info) as content:
+                        yield info.filename, content
+        return
+    with tarfile.open(archive) as tarred:
+        for member in tarred:
+            content = tarred.extractfile(member) if member.isfile() else None
+            if content:
+                yield member.name, content
+            elif not member.isdir():
+                raise CourseError(f"{archive} holds {member.name!r}, which is no plain file: do not use it.")
+        while tarred.fileobj and tarred.fileobj.read(CHUNK):
+            pass  # gzip compares its checksum only at the end
