@@ -170,8 +170,8 @@ class ClaimsLedger(SphinxDirective):
         head = "".join(f'<th scope="col">{name}</th>' for name in (*STATUSES.values(), "all"))
         body = "".join(line(escape(name), claims) for name, claims in self.by_section().items())
         return raw(
-            f"<p>{len(self.claims)} rows; {verdicts.total()} measurements speak to "
-            f"{len(self.measured)} of them: {measurements}.</p>"
+            f"<p>{len(self.claims)} rows, {len(self.measured)} of them measured. "
+            f"Measurements: {verdicts.total()} ({measurements}).</p>"
             f'<table class="table claims-counts"><thead><tr><td></td>{head}</tr></thead>'
             f"<tbody>{body}{line('All', list(self.claims.values()))}</tbody></table>"
         )

@@ -1,0 +1,269 @@
+"""The book's own Sphinx extensions, each in a book of one or two pages."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "_ext"))
+import bookfix  # noqa: E402
+
+CONF = """
+extensions = ["myst_parser", "sphinxcontrib.bibtex", "evidence_role", "claims_page"]
+bibtex_bibfiles = ["references.bib"]
+exclude_patterns = ["build"]
+html_theme = "basic"
+"""
+BIB = """
+@article{one2018, author = {One, Ann}, title = {First}, journal = {J}, year = {2018}}
+@article{two2019, author = {Two, Bob}, title = {Second}, journal = {J}, year = {2019}}
+"""
+ROW: dict[str, Any] = {
+    "id": "gap",
+    "claim": "PT-02",
+    "statement": "Pretraining helps.",
+    "lab": "01_lab",
+    "profile": "mini",
+    "metric": "accuracy, tuned minus scratch",
+    "unit": "accuracy",
+    "estimate": 0.28,
+    "ci95": [0.26, 0.3],
+    "method": "bootstrap",
+    "seeds": 10,
+    "rule": "ci95[0] > 0",
+    "verdict": "supported",
+    "published": "",
+    "source": "",
+    "cell": "what-it-buys",
+}
+
+
+def claim(identifier: str, section: str, **fields: Any) -> dict[str, Any]:
+    row = {"id": identifier, "section": section, "claim": f"Sentence of {identifier}.", "works": ["one2018"]}
+    return {**row, "figures": [], "status": "open", "see": [], **fields}
+
+
+CLAIMS = [
+    claim("PT-01", "Pretraining", status="cited", figures=[{"text": "Error 5 < 7 %.", "tag": "NP"}]),
+    claim("PT-02", "Pretraining", works=["one2018", "two2019"]),
+    claim("S19-01", "Since 2019", status="cross-reference", see=["PT-01", "PT-02"]),
+]
+
+
+class Book:
+    """A small book with a lab, a ledger page and evidence; `build` returns the warnings."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.pages = {
+            "conf.py": CONF,
+            "references.bib": BIB,
+            "index.md": "# Book\n\n```{toctree}\nlabs/01_lab\nchapters/claims\n```\n\n```{bibliography}\n```\n",
+            "labs/01_lab.md": "# Lab\n\n## What it buys\n\nText.\n",
+            "chapters/claims.md": "# Ledger\n\n```{claims-ledger}\n```\n",
+            "claims.yml": yaml.safe_dump(CLAIMS),
+            "evidence/01_lab.json": json.dumps([ROW]),
+        }
+        for name, text in self.pages.items():
+            self.write(name, text)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file with a time of its own, so that a change within one tick of the clock is seen."""
+        path = self.root / name
+        last = path.stat().st_mtime_ns if path.exists() else 0
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if last:
+            os.utime(path, ns=(last + 2_000_000_000, last + 2_000_000_000))
+
+    def build(self) -> str:
+        out = self.root / "build"
+        warnings = io.StringIO()
+        with patch_docutils(), docutils_namespace():
+            app = Sphinx(
+                self.root, self.root, out, out / "tree", "html", status=None, warning=warnings, parallel=0
+            )
+            app.build()
+        return re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue())
+
+    def html(self, page: str) -> str:
+        return (self.root / "build" / f"{page}.html").read_text(encoding="utf-8")
+
+    def row(self, identifier: str) -> str:
+        """HTML of one row of the ledger."""
+        return re.search(
+            rf'<li class="claim [^>]*id="{identifier}">.*?</li>', self.html("chapters/claims"), re.S
+        )[0]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Book:
+    return Book(tmp_path)
+
+
+def text(html: str) -> str:
+    """Words of a piece of HTML, without its tags."""
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+# {ev}
+
+
+def test_ev_quotes_the_number_and_links_to_the_lab(book: Book) -> None:
+    book.write(
+        "index.md", book.pages["index.md"] + "It is {ev}`01_lab/gap`, or {ev}`01_lab/gap:estimate:.0%`.\n"
+    )
+    assert book.build() == ""
+    links = re.findall(r'<a class="quoted[^"]*" href="([^"]*)"[^>]*>([^<]*)</a>', book.html("index"))
+    assert links == [("labs/01_lab.html#what-it-buys", text) for text in ("0.28 [0.26, 0.30]", "28%")]
+
+
+def test_ev_without_a_lab_page_is_plain_text(book: Book) -> None:
+    book.write("evidence/02_other.json", json.dumps([{**ROW, "lab": "02_other"}]))
+    book.write("index.md", book.pages["index.md"] + "It is {ev}`02_other/gap`.\n")
+    assert book.build() == ""
+    assert '<span class="quoted">0.28 [0.26, 0.30]</span>' in book.html("index")
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("02_none/gap", "02_none"),
+        ("01_lab/nothing", "names no row"),
+        ("01_lab/gap:height", "names no field"),
+        ("01_lab/gap:verdict:.2f", "does not fit"),
+        ("gap", "not of the form"),
+    ],
+)
+def test_ev_of_something_missing_is_one_warning_with_its_place(book: Book, reference: str, said: str) -> None:
+    book.write("index.md", book.pages["index.md"] + f"It is {{ev}}`{reference}`.\n")
+    (warning,) = book.build().splitlines()
+    line = book.pages["index.md"].count("\n") + 1
+    assert re.search(rf"index\.md:{line}: WARNING: .*{re.escape(said)}", warning)
+
+
+def test_changed_evidence_is_noticed(book: Book) -> None:
+    book.write("index.md", book.pages["index.md"] + "It is {ev}`01_lab/gap`.\n")
+    book.build()
+    book.write("evidence/01_lab.json", json.dumps([{**ROW, "estimate": 0.29}]))
+    assert book.build() == ""
+    assert "0.29 [0.26, 0.30]" in book.html("index")
+    assert "0.29 [0.26, 0.30]" in book.row("claim-pt-02")
+
+
+def test_new_and_removed_evidence_is_noticed(book: Book) -> None:
+    (book.root / "evidence/01_lab.json").unlink()
+    book.build()
+    assert 'class="claim pt open"' in book.row("claim-pt-02")
+    book.write("evidence/01_lab.json", json.dumps([ROW]))
+    book.build()
+    assert 'class="claim pt measured supported"' in book.row("claim-pt-02")
+    (book.root / "evidence/01_lab.json").unlink()
+    book.build()
+    assert 'class="claim pt open"' in book.row("claim-pt-02")
+
+
+# {claims-ledger}
+
+
+def test_rows_say_what_they_rest_on(book: Book) -> None:
+    assert book.build() == ""
+    cited, measured, cross = (book.row(name) for name in ("claim-pt-01", "claim-pt-02", "claim-s19-01"))
+    assert text(cited).startswith(
+        "PT-01 cited Sentence of PT-01. Published: Error 5 &lt; 7 % (second-hand, from a table)"
+    )
+    assert 'href="../index.html#' in cited
+    assert text(measured).startswith(
+        "PT-02 measured Sentence of PT-02. supported 0.28 [0.26, 0.30] accuracy Pretraining helps. "
+        "accuracy, tuned minus scratch; bootstrap, 10 seeds; lab 01_lab"
+    )
+    assert 'href="../labs/01_lab.html#what-it-buys"' in measured
+    assert text(cross).endswith("See PT-01 , PT-02 .")
+    assert 'href="#claim-pt-01"' in cross
+
+
+def test_counts_are_made_from_the_rows(book: Book) -> None:
+    book.build()
+    page = text(book.html("chapters/claims"))
+    assert (
+        "3 rows, 1 of them measured. Measurements: 1 (1 supported, 0 contradicted, 0 inconclusive)." in page
+    )
+    assert "Pretraining 1 1 – – – 2 Since 2019 – – – – 1 1 All 1 1 – – 1 3" in page
+
+
+def test_ledger_needs_no_evidence(book: Book) -> None:
+    (book.root / "evidence/01_lab.json").unlink()
+    (book.root / "evidence").rmdir()
+    assert book.build() == ""
+    assert book.html("chapters/claims").count('<li class="claim ') == 3
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ("", "claims.yml should hold a list of claims and holds none."),
+        ("- id: [", "claims.yml is not readable YAML"),
+        (yaml.safe_dump([{"id": "PT-01"}]), "claims.yml, row 1: expected the keys id, section"),
+        (
+            yaml.safe_dump([claim("PT-01", "x", status="sure")]),
+            "PT-01 has status 'sure'; use one of cited, open",
+        ),
+        (yaml.safe_dump([claim("PT-01", "x", figures=[{"text": "9", "tag": "M"}])]), "a figure tagged 'M'"),
+        (yaml.safe_dump([claim("PT-01", "x")] * 2), "row 2: PT-01 stands there twice"),
+        (yaml.safe_dump([claim("PT-01", "x", see=["PT-99"])]), "PT-01 refers to PT-99"),
+        (yaml.safe_dump([claim("PT-01", "x")]), "01_lab.json: PT-02 is not an id of claims.yml"),
+    ],
+)
+def test_bad_ledger_is_one_warning(book: Book, claims: str, said: str) -> None:
+    book.write("claims.yml", claims)
+    (warning,) = book.build().splitlines()
+    assert "claims.md:3: WARNING: " in warning and said in warning
+
+
+def test_missing_ledger_is_one_warning(book: Book) -> None:
+    (book.root / "claims.yml").unlink()
+    assert "claims.yml is missing" in book.build()
+
+
+# {claim}
+
+
+def test_claim_links_to_its_row(book: Book) -> None:
+    book.write("index.md", book.pages["index.md"] + "See {claim}`PT-02`.\n")
+    assert book.build() == ""
+    link = re.search(r'<a class="claim-link[^>]*>PT-02</a>', book.html("index"))[0]
+    assert 'href="chapters/claims.html#claim-pt-02"' in link and 'title="Sentence of PT-02."' in link
+
+
+def test_unknown_claim_is_a_warning(book: Book) -> None:
+    book.write("index.md", book.pages["index.md"] + "See {claim}`PT-77`.\n")
+    assert re.search(r"index\.md:\d+: WARNING: PT-77 is not an id of claims\.yml\.", book.build())
+
+
+# bookfix
+
+
+@pytest.mark.parametrize("reason", [reason for reason, _, _ in bookfix.REPAIRS])
+def test_repairs_settle_at_once(reason: str) -> None:
+    page = (
+        '<div id="pst-primary-sidebar" class="x"><button class="btn search-button-field b" title="Search" '
+        'aria-label="Search"><summary><span class="toctree-toggle" role="presentation"></span></summary>'
+        '<table><th></th></table><input class="task-list-item-checkbox" type="checkbox">'
+        '<div class="citation" role="doc-biblioentry"></div><summary aria-label="Toggle hidden content">'
+    )
+    (pattern,) = (pattern for name, pattern, _ in bookfix.REPAIRS if name == reason)
+    assert re.search(pattern, page)
+    repaired = bookfix.repair(page)
+    assert not re.search(pattern, repaired)
+    assert bookfix.repair(repaired) == repaired
