@@ -1,9 +1,5 @@
 """Every test and every notebook kernel runs in the environment in which the notebooks were built."""
 
-import os
+from tools.environment import enter_notebook_environment
 
-from tools.environment import notebook_environment
-
-_settings = notebook_environment()
-os.environ.clear()
-os.environ.update(_settings)
+enter_notebook_environment()

@@ -229,12 +229,31 @@ def test_text_build_keeps_outputs_and_refuses_new_code(small_lab: Path) -> None:
     build_labs.build_text(small_lab)
 
 
+def test_the_kernel_has_the_tests_environment(small_lab: Path) -> None:
+    code = "import os\nos.environ['COURSE_PROFILE'], os.environ['TQDM_DISABLE'], 'PATH' in os.environ"
+    probe = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    build_labs.execute(probe, small_lab.parent)
+    assert probe.cells[0].outputs[0].data["text/plain"] == "('mini', '1', True)"
+
+
 def test_a_failing_cell_writes_nothing(small_lab: Path) -> None:
     before = build_labs.built(small_lab).read_bytes()
     small_lab.write_text(SOURCE + "\n# %%\n1 / 0\n", "utf-8")
     with pytest.raises(build_labs.CourseError, match="ZeroDivisionError"):
         build_labs.build(small_lab)
     assert build_labs.built(small_lab).read_bytes() == before
+    small_lab.write_text(SOURCE, "utf-8")
+
+
+def test_recording_runs_the_lab_as_a_script(small_lab: Path) -> None:
+    proof = small_lab.parent / "proof.txt"
+    write = "import os\nfrom pathlib import Path\nPath('proof.txt').write_text(os.environ['COURSE_RECORD'])\n"
+    small_lab.write_text(f"{SOURCE}\n# %%\n{write}", "utf-8")
+    build_labs.record(small_lab)  # goes past the cell that fails on purpose
+    assert proof.read_text() == "1"
+    small_lab.write_text(SOURCE + "\n# %%\n1 / 0\n", "utf-8")
+    with pytest.raises(build_labs.CourseError, match="Recording small.py failed"):
+        build_labs.record(small_lab)
     small_lab.write_text(SOURCE, "utf-8")
 
 

@@ -6,9 +6,9 @@ are kept. So building twice from the same sources on one machine gives the same 
 
 import argparse
 import hashlib
-import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
-from tools.environment import notebook_environment, recording_environment
+from tools.environment import enter_notebook_environment, recording_environment
 from utils.errors import CourseError
 from utils.setup_cell import BADGE_MARK, MARK, TEMPLATE, colab_badge, setup_cell
 
@@ -64,8 +64,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
-    os.environ.clear()
-    os.environ.update(notebook_environment())
+    enter_notebook_environment()
     try:
         client.execute()
     except CellExecutionError as error:
@@ -111,15 +110,23 @@ def build_text(source: Path) -> None:
 
 
 def record(source: Path) -> None:
-    """Run a lab's source as a script with all recorded seeds; it goes on where it was interrupted.
+    """Run a lab as a script with all recorded seeds; it goes on where it was interrupted.
+
+    Cells that fail on purpose (tag `raises-exception`) are left out, since they would end the script.
 
     Raises:
         CourseError: the script failed; its own message stands above.
     """
+    notebook = planned(source)
+    notebook.cells = [c for c in notebook.cells if "raises-exception" not in c.metadata.get("tags", [])]
     env = recording_environment() | {"PYTHONPATH": str(ROOT)}
-    if subprocess.run([sys.executable, source.name], cwd=source.parent, env=env).returncode:
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / source.name
+        script.write_text(jupytext.writes(notebook, fmt="py:percent"), "utf-8")
+        failed = subprocess.run([sys.executable, str(script)], cwd=source.parent, env=env).returncode
+    if failed:
         raise CourseError(
-            f"{source.name} failed while recording: repair it, and the same command goes on from there."
+            f"Recording {source.name} failed: repair it, and the same command goes on from there."
         )
 
 

@@ -19,6 +19,13 @@ def notebook_environment() -> dict[str, str]:
     return kept | NOTEBOOK_ENVIRONMENT
 
 
+def enter_notebook_environment() -> None:
+    """Make it this process's environment, which kernels inherit."""
+    env = notebook_environment()
+    os.environ.clear()
+    os.environ.update(env)
+
+
 def recording_environment() -> dict[str, str]:
     """The environment of `make evidence`: the same, but all recorded seeds, with progress bars and no display."""
     env = notebook_environment() | {"COURSE_RECORD": "1", "MPLBACKEND": "agg"}
