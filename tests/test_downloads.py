@@ -261,7 +261,7 @@ def test_read_text(tmp_path):
     [
         (b"", "a.txt is empty"),
         (b"\xef\xbb\xbf \n", "a.txt is empty"),
-        (b"caf\xe9 noir", "a.txt is not UTF-8: byte 3 is 0xe9. Convert it, .*iconv"),
+        (b"caf\xe9 noir", "a.txt is not UTF-8, its byte 3 is 0xe9: convert it, .*iconv"),
         (b"\xef\xbb\xbfab\xff", "byte 5 is 0xff"),
         ("text".encode("utf-16"), "byte 0 is 0xff"),
         (b"caf\xc3", "byte 3 is 0xc3"),

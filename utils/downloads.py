@@ -128,8 +128,7 @@ def fetch(name: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, line ends as \\n, without the byte order mark that some editors put
-    first.
+    """Return the text of a UTF-8 file, with line ends as \\n and without a byte order mark at the start.
 
     Raises CourseError when the file is missing, is a folder, has no text in it, or is not UTF-8 (the message
     gives the offset of the first wrong byte).
@@ -144,9 +143,8 @@ def read_text(path: Path) -> str:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise CourseError(
-            f"{path} is not UTF-8: byte {error.start} is 0x{data[error.start]:02x}. Convert it, for example "
-            "with "
-            f"`iconv -f latin1 -t utf-8 {path.name}`."
+            f"{path} is not UTF-8, its byte {error.start} is 0x{data[error.start]:02x}: convert it, for example "
+            f"with `iconv -f latin1 -t utf-8 {path.name}`."
         ) from None
     if not text.strip():
         raise CourseError(f"{path} is empty, and text was expected: get the file again.")
@@ -154,9 +152,7 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file so that readers see the old text or the new, never a part; CourseError if it cannot
-    be.
-    """
+    """Write a UTF-8 file so that readers see the old text or the new, never a part (or raise CourseError)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
@@ -257,8 +253,7 @@ def _download(name: str, source: Source) -> Path:
             raise CourseError(f"{source.file} from {source.url} {error}; {by_hand}") from None
         except OSError as error:
             raise CourseError(
-                f"{path} could not be written ({error.strerror or error}); nothing was kept: make room for "
-                "it."
+                f"{path} could not be written ({error.strerror or error}); nothing was kept: make room for it."
             ) from None
     if not expected:
         _write_lock(cache, name, sha256(path))

@@ -6,8 +6,7 @@ A lab `NAME` keeps its single runs in `evidence/runs/NAME.csv` (one line per run
 - While recording (COURSE_RECORD=1) a lab runs every setting that the CSV lacks and writes its rows.
 - Otherwise it runs only its live settings, reads the others from the CSV, checks that the live values fall
   inside the recorded prediction interval, and that the rows still follow from the runs.
-- In `full` without recorded runs a lab stands alone: every setting is run, and nothing is compared or
-  written.
+- In `full`, when not recording, a lab stands alone: every setting is run, nothing is compared or written.
 
 `load` and `quote` need only the standard library, so the book can be built without pandas and scipy.
 """
@@ -75,7 +74,7 @@ class Lab:
 
     @property
     def _alone(self) -> bool:
-        """True where nothing recorded exists to compare with: in `full`, when not recording."""
+        """True in `full` when not recording: nothing recorded on such a machine exists to compare with."""
         return self.profile == "full" and not self.recording
 
     def sweep(
@@ -337,9 +336,7 @@ def _bounds(rule: str) -> tuple[float | None, float | None]:
 
 
 def _comparison(node: ast.expr) -> tuple[int, float]:
-    """Return (0, x) for `ci95[0] > x` and (1, x) for `ci95[1] < x`, either way round; ValueError for all
-    else.
-    """
+    """Return (0, x) for `ci95[0] > x`, (1, x) for `ci95[1] < x`, either way round, or raise ValueError."""
     if not isinstance(node, ast.Compare) or len(node.ops) != 1:
         raise ValueError
     left, right, op = node.left, node.comparators[0], type(node.ops[0])
@@ -374,9 +371,7 @@ def _number(node: ast.expr) -> float:
 
 
 def load(lab: str, folder: Path | None = None) -> dict[str, dict]:
-    """Return the rows of a lab by id; `full/NAME` for the full profile. Raises CourseError if the file is not
-    valid.
-    """
+    """Return the rows of a lab (`full/NAME` in the full profile) by id; CourseError if the file is not valid."""
     path = (folder or course.root() / "evidence") / f"{lab}.json"
     if not path.is_file():
         raise CourseError(
@@ -427,9 +422,7 @@ def _result(row: dict) -> str:
 
 
 def _read_rows(path: Path) -> dict[str, dict]:
-    """Read and check an evidence file: a list of rows with the fields of FIELDS, unique ids, verdicts that
-    follow.
-    """
+    """Read an evidence file and check it: the fields of FIELDS, unique ids, verdicts that follow."""
 
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is not a JSON number")

@@ -24,9 +24,7 @@ FEW = 10  # below this number of runs a bootstrap interval of a mean is too narr
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate, its interval from `low` to `high`, the `method` that made it, and the `n` values behind
-    it.
-    """
+    """An estimate with its interval from `low` to `high`, by `method`, from `n` values."""
 
     estimate: float
     low: float
@@ -75,8 +73,7 @@ def paired_ci(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Interval
 
 
 def ratio_ci(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Interval:
-    """Return `mean(a) / mean(b)` with a paired bootstrap interval: BCa, or percentile where it is not
-    defined.
+    """Return `mean(a) / mean(b)` with a paired bootstrap interval (BCa, else percentile).
 
     Raises CourseError unless all values of `b` are positive. With fewer than 10 pairs the interval is narrow.
     """
@@ -101,10 +98,10 @@ def wilson(successes: int, n: int) -> Interval:
 
 
 def prediction_interval(values: Sequence[float], level: float = 0.99) -> Interval:
-    """Return the interval in which one new run falls with probability `level`, by Student's t (needs 3
-    values).
+    """Return the interval in which one new run falls with probability `level`, by Student's t.
 
-    mean +- t * sd * sqrt(1 + 1/n), as for a new draw from the normal distribution that gave `values`.
+    mean +- t * sd * sqrt(1 + 1/n), as for a new draw from the normal distribution that gave the
+    `values`, of which at least 3 are needed.
     """
     from scipy.stats import t
 

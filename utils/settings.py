@@ -110,8 +110,6 @@ def progress(iterable: Iterable[T], desc: str = "", total: int | None = None) ->
 
 
 def bar_style() -> dict[str, Any]:
-    """Return the tqdm options of every bar: on standard output, gone when done, off where TQDM_DISABLE is
-    set.
-    """
+    """Return the tqdm options of every bar: on standard output, gone when done, off with TQDM_DISABLE."""
     disable = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
     return {"disable": disable, "file": sys.stdout, "leave": False, "ncols": 80}
