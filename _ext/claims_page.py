@@ -226,9 +226,9 @@ class ClaimsLedger(SphinxDirective):
             card += figure
         last = nodes.paragraph(classes=["claim-works"])
         if claim.works:
-            last += self.cite(claim.works)
+            last += [*self.cite(claim.works), nodes.Text(". ")]
         if claim.see:
-            last += nodes.Text(" See " if claim.works else "See ")
+            last += nodes.Text("See ")
             for number, other in enumerate(claim.see):
                 last += nodes.Text(", " if number else "")
                 last += nodes.reference("", other, refuri=f"#{self.claims[other].anchor}")
@@ -241,7 +241,7 @@ class ClaimsLedger(SphinxDirective):
         """What one lab measured about a claim."""
         node = nodes.paragraph(classes=["claim-measured", row["verdict"]])
         node += nodes.inline("", row["verdict"], classes=["claim-verdict"])
-        node += nodes.strong("", f" {row['quoted']} {row['unit']}".rstrip())
+        node += nodes.strong("", f" {row['quoted']} {row['unit']}".rstrip() + ".")
         node += nodes.Text(f" {row['statement']} ")
         how = f"{row['metric']}; {row['method']}, {row['seeds']} seeds; "
         note = nodes.inline("", how, classes=["claim-note"])

@@ -22,6 +22,7 @@ import bookfix  # noqa: E402
 CONF = """
 extensions = ["myst_parser", "sphinxcontrib.bibtex", "evidence_role", "claims_page"]
 bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year"
 exclude_patterns = ["build"]
 html_theme = "basic"
 """
@@ -185,11 +186,11 @@ def test_rows_say_what_they_rest_on(book: Book) -> None:
     )
     assert 'href="../index.html#' in cited
     assert text(measured).startswith(
-        "PT-02 measured Sentence of PT-02. supported 0.28 [0.26, 0.30] accuracy Pretraining helps. "
+        "PT-02 measured Sentence of PT-02. supported 0.28 [0.26, 0.30] accuracy. Pretraining helps. "
         "accuracy, tuned minus scratch; bootstrap, 10 seeds; lab 01_lab"
     )
     assert 'href="../labs/01_lab.html#what-it-buys"' in measured
-    assert text(cross).endswith("See PT-01 , PT-02 .")
+    assert text(cross).endswith("One [ 2018 ]. See PT-01 , PT-02 .")
     assert 'href="#claim-pt-01"' in cross
 
 
