@@ -190,7 +190,7 @@ def test_rows_say_what_they_rest_on(book: Book) -> None:
         "accuracy, tuned minus scratch; bootstrap, 10 seeds; lab 01_lab"
     )
     assert 'href="../labs/01_lab.html#what-it-buys"' in measured
-    assert text(cross).endswith("One [ 2018 ]. See PT-01 , PT-02 .")
+    assert text(cross).endswith("One [ 2018 ] . See PT-01 , PT-02 .")
     assert 'href="#claim-pt-01"' in cross
 
 
