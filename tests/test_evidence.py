@@ -522,7 +522,7 @@ def test_quoting_needs_only_the_standard_library(recorded):
     code = (
         "import sys; from pathlib import Path; from utils import evidence\n"
         f"print(evidence.quote('lab/gap', Path({str(recorded)!r})))\n"
-        "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'tqdm'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'scipy', 'pandas', 'torch', 'tqdm', 'pooch', 'requests'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=settings.root(), capture_output=True, text=True)
     assert result.stdout.splitlines() == ["0.28 [0.26, 0.30]", "[]"], result.stderr

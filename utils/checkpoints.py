@@ -79,8 +79,7 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
         if found != expected[key]:
             raise CourseError(
                 f"{file} is not what {name}/recipe.json names, expected SHA-256 {expected[key]} and found "
-                f"{found}: "
-                f"{_remedy(name)}."
+                f"{found}: {_remedy(name)}."
             )
     return {
         key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
@@ -163,8 +162,7 @@ def fill(model: Module, state: dict[str, Tensor], source: str, remedy: str) -> N
             continue
         raise CourseError(
             f"{source} does not fit its model: tensor {key} is {_shape(have)} in the file and "
-            f"{_shape(want)} in the "
-            f"model: {remedy}."
+            f"{_shape(want)} in the model: {remedy}."
         )
     model.load_state_dict(state, strict=False)
 

@@ -8,6 +8,8 @@ A lab `NAME` keeps its single runs in `evidence/runs/NAME.csv` (one line per run
   inside the recorded prediction interval, and that the rows still follow from the runs.
 - In `full`, when not recording, a lab stands alone: every setting is run, nothing is compared or written.
 
+A recorded run is never run again: to measure an experiment anew, delete its lines from the CSV.
+
 `load` and `quote` need only the standard library, so the book can be built without pandas and scipy.
 """
 
@@ -117,7 +119,7 @@ class Lab:
         interval of level 1 - 0.01 / m (Bonferroni). Both ends are moved out by `slack` times the mean (or 1,
         if that is more): give the worth of one test item for a metric that saturates, where recorded runs
         agree. Raises CourseError naming the setting, the value and the interval. While recording only the
-        size of the groups is checked; in `full` without recorded runs, nothing.
+        size of the groups is checked; in `full`, when not recording, nothing.
         """
         if sweep.live.empty:
             raise CourseError(f"Sweep {sweep.experiment!r} has no live run to check: let `live` choose one.")
@@ -259,18 +261,20 @@ class Lab:
             raise CourseError(f"{self._json} has no row {row['id']!r}: run `make evidence` to record it.")
         old = rows[row["id"]]
         for field, new in row.items():
-            pairs = zip(new, old[field], strict=True) if field == "ci95" else [(new, old[field])]
-            for a, b in pairs:
-                same = (
-                    math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-                    if isinstance(a, float)
-                    else a == b
+            if not _same(new, old[field]):
+                raise CourseError(
+                    f"{self._json}, row {row['id']!r}: {field} is recorded as {old[field]!r} but the lab "
+                    f"now gives {new!r}; run `make evidence` if the change is meant."
                 )
-                if not same:
-                    raise CourseError(
-                        f"{self._json}, row {row['id']!r}: {field} is recorded as {old[field]!r} but the lab "
-                        f"now gives {new!r}; run `make evidence` if the change is meant."
-                    )
+
+
+def _same(new: Any, old: Any) -> bool:
+    """True if two fields of a row agree, numbers to within TOLERANCE."""
+    if isinstance(new, list):
+        return all(map(_same, new, old))
+    if isinstance(new, float):
+        return math.isclose(new, old, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return new == old
 
 
 def _place(run: Setting, by: Sequence[str]) -> str:
@@ -281,9 +285,7 @@ def _place(run: Setting, by: Sequence[str]) -> str:
 
 
 def canonical(setting: Setting) -> str:
-    """Return a setting as JSON with sorted keys; values must be text, numbers, booleans or None (numpy
-    scalars too).
-    """
+    """Return a setting as JSON with sorted keys; values are text, numbers (of numpy too), booleans or None."""
     plain = {}
     for name, value in setting.items():
         value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
@@ -522,7 +524,7 @@ def _order(item: tuple[Key, float]) -> tuple:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8") if path.exists() else ""
+        return path.read_bytes().decode("utf-8").replace("\r\n", "\n") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(
             f"{path} cannot be read ({error}): `git checkout` it, or run `make evidence`."
@@ -565,8 +567,7 @@ def _parse(path: Path, text: str) -> dict[Key, float]:
         except (ValueError, AttributeError, CourseError, csv.Error):
             raise CourseError(
                 f"{path}, line {number}: expected {HEADER.strip()!r} with each run once and a finite value, "
-                "found "
-                f"{line[:80]!r}; `git checkout` the file, or delete the line and run `make evidence`."
+                f"found {line[:80]!r}; `git checkout` the file, or delete the line and run `make evidence`."
             ) from None
         runs[key] = number_value
     return runs
