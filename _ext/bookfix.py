@@ -29,8 +29,13 @@ REPAIRS = [  # (reason, pattern, replacement)
     ),
     (
         "the book's title stands outside every landmark",
-        r'<div id="pst-primary-sidebar"(?! role)',
-        '<div id="pst-primary-sidebar" role="complementary" aria-label="Book contents"',
+        r'<div(?= (?:id="pst-primary-sidebar" )?class="bd-sidebar-primary bd-sidebar)',
+        '<div role="complementary" aria-label="Book contents"',
+    ),
+    (
+        "a table that scrolls can't be reached by the keyboard (theme 1.1; later ones take this back where not needed)",
+        r'<div class="pst-scrollable-table-container">',
+        '<div class="pst-scrollable-table-container" tabindex="0">',
     ),
     (
         "the name of a button should hold the words it shows",

@@ -257,12 +257,15 @@ def test_unknown_claim_is_a_warning(book: Book) -> None:
 
 @pytest.mark.parametrize("reason", [reason for reason, _, _ in bookfix.REPAIRS])
 def test_repairs_settle_at_once(reason: str) -> None:
-    page = (
-        '<div id="pst-primary-sidebar" class="x"><button class="btn search-button-field b" title="Search" '
-        'aria-label="Search"><summary><span class="toctree-toggle" role="presentation"></span></summary>'
-        '<table><th></th></table><input class="task-list-item-checkbox" type="checkbox">'
-        '<div class="citation" role="doc-biblioentry"></div><summary aria-label="Toggle hidden content">'
-    )
+    page = """
+        <div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">
+        <button class="btn search-button-field b" title="Search" aria-label="Search">
+        <summary><span class="toctree-toggle" role="presentation"></span></summary>
+        <div class="pst-scrollable-table-container"><table><th></th></table></div>
+        <input class="task-list-item-checkbox" type="checkbox">
+        <div class="citation" role="doc-biblioentry"></div>
+        <summary aria-label="Toggle hidden content">
+    """
     (pattern,) = (pattern for name, pattern, _ in bookfix.REPAIRS if name == reason)
     assert re.search(pattern, page)
     repaired = bookfix.repair(page)
