@@ -125,7 +125,7 @@ def test_nothing_is_loaded_from_the_network(book: Path, parsed: dict[Path, Page]
 
 
 def test_mathjax_comes_with_its_licence(book: Path) -> None:
-    assert (book / "vendor" / "mathjax" / "tex-svg.js").is_file()
+    assert (book / "vendor" / "mathjax" / "tex-svg-full.js").is_file()
     assert "Apache License" in (book / "vendor" / "mathjax" / "LICENSE").read_text(encoding="utf-8")
 
 

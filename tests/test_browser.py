@@ -40,6 +40,10 @@ ALLOWED = {  # axe-core rule -> why the book may break it
 }
 
 OVERFLOW = "Math.max(0, document.scrollingElement.scrollWidth - innerWidth)"
+MATH_ERRORS = """[
+    ...[...document.querySelectorAll("svg [data-mjx-error]")].map((node) => node.dataset.mjxError),
+    ...[...document.querySelectorAll("[data-mml-node=mtext][fill=red]")].map(() => "undefined macro"),
+]"""
 SETTLED = """async () => {
     await document.fonts.ready;
     if (window.MathJax?.startup) await MathJax.startup.promise;
@@ -63,7 +67,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         pytest.skip(f"no browser found: none of {', '.join(names)} is on the PATH")
@@ -105,6 +109,7 @@ def test_pages(browser: Any, address: str, view: str) -> None:
         page.evaluate(SETTLED)
         if overflow := page.evaluate(OVERFLOW):
             problems.append(f"{overflow} pixels wider than the screen")
+        problems += [f"formula: {error}" for error in page.evaluate(MATH_ERRORS)]
         problems += barriers(page)
         found += [f"{name}: {problem}" for problem in problems]
         problems.clear()
