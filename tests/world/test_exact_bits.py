@@ -21,7 +21,10 @@ def test_a_parser_that_sees_only_the_words_finds_the_same_bits(world: World, kin
 
 
 def tiny_grammar() -> SceneWriter:
-    """One topic with two words of every sort, and a writer whose nesting is cut off by having no prepositional phrases."""
+    """One topic with two words of every sort.
+
+    The writer's nesting is cut off by having no prepositional phrases.
+    """
     words = {
         "persons": "cook baker", "animals": "cat fly", "things": "pot pan", "places": "kitchen cellar",
         "transitive": "stir:pot+pan heat:pan", "intransitive": "feast fry", "adjectives": "raw burnt",

@@ -1,8 +1,9 @@
 """The course world: English-like text with a known probability for every choice.
 
-A `World` is fixed by its seed: how often each word is used, who lives where, which jobs go with which pronoun. It writes
-documents of five kinds (scene, review, chat, entry, story); scenes come in twelve topics. Every random choice goes through
-a `Dice`, so the exact code length of a text in bits is known: the floor for any language model's loss.
+A `World` is fixed by its seed: how often each word is used, who lives where, which jobs go with which pronoun.
+It writes documents of five kinds (scene, review, chat, entry, story); scenes come in twelve topics. Every random
+choice goes through a `Dice`, so the exact code length of a text in bits is known: the floor for any language
+model's loss.
 """
 
 from collections.abc import Iterator

@@ -64,8 +64,8 @@ class Mismatch(Exception):
 class ScriptedDice:
     """Dice that follow a script of choices, then take the first item; they note every table they met.
 
-    With a `text` (a sequence of words) words and sentences that do not continue it raise `Mismatch`, and items whose words do not
-    occur in it are passed over.
+    With a `text` (a sequence of words) words and sentences that do not continue it raise `Mismatch`, and items
+    whose words do not occur in it are passed over.
     """
 
     def __init__(self, script: Sequence[int], text: Sequence[str] | None = None):

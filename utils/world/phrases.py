@@ -42,7 +42,10 @@ class Agreement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A finished sentence. All sequences but `agreements` have one entry per word; `heads` are 0-based, -1 at the root."""
+    """A finished sentence.
+
+    All sequences but `agreements` have one entry per word; `heads` are 0-based, -1 at the root.
+    """
 
     words: tuple[str, ...]
     pos: tuple[str, ...]
@@ -92,7 +95,10 @@ def takes_an(text: str) -> bool:
 
 
 def finish(phrase: Phrase) -> Sentence:
-    """Close a phrase into a sentence: `a` becomes `an` before a vowel, and the attractors of each agreement are counted."""
+    """Close a phrase into a sentence.
+
+    `a` becomes `an` before a vowel, and the attractors of each agreement are counted.
+    """
     tokens = phrase.tokens
     agreements = []
     for verb, controller in phrase.agreements:
@@ -104,7 +110,7 @@ def finish(phrase: Phrase) -> Sentence:
     return Sentence(words, pos, tuple(phrase.heads), slots, numbers, tuple(agreements))
 
 
-# --- templates ---------------------------------------------------------------------------------------------------------
+# --- templates ----------------------------------------------------------------------------------------------
 # "{who:PROPN}< plays_VERB>* [the_DET {instrument:NOUN}*] ._PUNCT": brackets make phrases, a star marks the head of its
 # phrase (a lone word is its own head), `<` marks the controller and `>` the verb that agrees with it.
 _PART = re.compile(r"\[|\]([<>*]*)|\{(\w+):([A-Z]+)\}([<>*]*)|(\S+)_([A-Z]+)([<>*]*)")

@@ -101,7 +101,10 @@ POLAR: dict[Half, dict[tuple[str, str], Table]] = {half: _polar_tables(half) for
 def _opinion(
     dice: Dice, template: str, polarity: Polarity, negated: bool, half: Half, **fixed: str
 ) -> Sentence:
-    """Fill a remark: a negated one takes its polar word from the other side; a cue always has the remark's own polarity."""
+    """Fill a remark.
+
+    A negated remark takes its polar word from the other side; a cue always has the remark's own polarity.
+    """
     tables = POLAR[half]
     side = OTHER[polarity] if negated else polarity
     slots = dict(fixed)

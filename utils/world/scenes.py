@@ -35,7 +35,10 @@ def _forms(item: Noun | Verb) -> list[str]:
 
 
 class Topic:
-    """The tables of one topic; word frequencies fall off like Zipf's law in an order that depends on the world's seed."""
+    """The tables of one topic.
+
+    Word frequencies fall off like Zipf's law, in an order that depends on the world's seed.
+    """
 
     def __init__(self, name: str, words: dict[str, str], ambiguous: frozenset[str], shuffled):
         self.name = name

@@ -35,8 +35,8 @@ def agreement(
 ) -> list[MinimalPair]:
     """Number agreement: sentences whose main verb stands behind exactly `attractors` nouns of the other number.
 
-    Only verbs all of whose intervening nouns are attractors are taken. `nonce` replaces the content words by random ones
-    of the same form (Gulordava et al. 2018); `copula` keeps only forms of *be*.
+    Only verbs all of whose intervening nouns are attractors are taken. `nonce` replaces the content words by random
+    ones of the same form (Gulordava et al. 2018); `copula` keeps only forms of *be*.
     """
     other = other_numbers(world)
     dice = Dice(f"agreement {world.seed} {attractors} {seed}")
@@ -87,7 +87,10 @@ def _nonce(
 
 
 def polarity_cues(world: World, count: int, seed: int | str) -> list[MinimalPair]:
-    """Cues: after a neutral opener, "sadly , the soup was bad" against the same with a positive word of the same half."""
+    """Cues after a neutral opener.
+
+    "sadly , the soup was bad" stands against the same with a positive word of the same half.
+    """
     dice = Dice(f"cues {world.seed} {seed}")
     random = Random(f"cues {world.seed} {seed}")
     pairs = []
@@ -131,9 +134,9 @@ _SENTIMENT = {
 def sentiment(world: World, count: int, split: SentimentSplit, seed: int | str = 0) -> list[Labeled]:
     """Reviews with their overall opinion (1 is positive), half of each label.
 
-    Training, validation and test reviews use the polar words of half A and the seen templates; `test new words` has only
-    polar words that no labelled review shows (half B), `test new templates` only remarks in held-out sentence patterns.
-    The splits share no text.
+    Training, validation and test reviews use the polar words of half A and the seen templates; `test new words` has
+    only polar words that no labelled review shows (half B), `test new templates` only remarks in held-out sentence
+    patterns. The splits share no text.
     """
     half, unseen = _SENTIMENT[split]
     dice = Dice(f"sentiment {world.seed} {split} {seed}")
@@ -158,7 +161,10 @@ def _side(words: tuple[str, ...]) -> str:
 
 
 def topics(world: World, count: int, seed: int | str = 0) -> tuple[list[Labeled], list[str]]:
-    """Scenes with their topic as label, and the names of the labels. Words alone decide it: a task that needs no more."""
+    """Scenes with their topic as label, and the names of the labels.
+
+    Words alone decide it: a task that needs no more.
+    """
     names = sorted(world.topics)
     documents = world.documents(f"topics {seed}", "scene")
     return [
@@ -288,7 +294,10 @@ def qa(world: World, paragraphs: int, split: Literal["train", "test"], seed: int
 
 
 def dialogue(world: World, dialogues: int, seed: int | str = 0, candidates: int = 20) -> list[dict]:
-    """Persona chats in the JSON form of ConvAI2: each turn of b with its history and its candidates, the gold one last."""
+    """Persona chats in the JSON form of ConvAI2.
+
+    Each turn of b comes with its history and its candidates, the gold one last.
+    """
     dice = Dice(f"dialogue {world.seed} {seed}")
     random = Random(f"dialogue {world.seed} {seed}")
     written = [world.write(dice, "chat").about for _ in range(dialogues + 100)]
