@@ -4,7 +4,7 @@ BIN := .venv/bin
 NOTEBOOK_FOLDERS := $(wildcard labs chapters)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test labs labs-text evidence checkpoints lint links lock clean python book-installed course-installed
+.PHONY: help book test labs labs-text evidence figures checkpoints lint links lock clean python book-installed course-installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ labs-text: course-installed ## write changed prose, badge and setup cell into la
 
 evidence: course-installed ## measure again what evidence/ lacks, with every recorded seed (resumable; LAB=...)
 	@$(BIN)/python -m tools.build_labs --record $(LAB)
+
+figures: course-installed ## draw the figures of the chapters into assets/figures
+	@$(BIN)/python -m tools.make_figures
 
 checkpoints: course-installed ## pretrain the course's own models into checkpoints/ (about 40 minutes on two cores)
 	@$(BIN)/python -m tools.make_checkpoints

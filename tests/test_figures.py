@@ -1,0 +1,113 @@
+"""The figures of the chapters: up to date, the same bytes each time, legible, honest about what is missing."""
+
+import json
+from itertools import combinations
+from random import Random
+
+import matplotlib.pyplot as plt
+import pytest
+from PIL import Image
+
+from tools import make_figures
+from utils.errors import CourseError
+from utils.evidence import append_runs, canonical
+from utils.plots import style
+from utils.settings import root
+from utils.world import lexicon
+
+SMALLEST = 12  # points; at 6 inches a figure is shown at 3.6 inches on a phone
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """A repository with recorded runs and a tokenizer."""
+    monkeypatch.setattr(make_figures, "root", lambda: tmp_path)
+    runs = tmp_path / make_figures.RUNS
+    random = Random(0)
+    for height, method in zip((0.8, 0.75, 0.52, 0.49), make_figures.METHODS, strict=True):
+        for step, labels in enumerate((32, 64, 128, 256, 512, 1024)):
+            for seed in range(3):
+                accuracy = height + 0.02 * step + random.gauss(0, 0.01)
+                setting = canonical({"method": method, "labels": labels, "seed": seed})
+                append_runs(runs, "sentiment", setting, {"accuracy_new": accuracy})
+    for model, bits in zip((*make_figures.MODELS, "exact"), (7.6, 2.9, 2.6, 2.4, 2.2), strict=True):
+        append_runs(runs, "held-out", canonical({"model": model, "seed": 0}), {"bits": bits})
+    tokenizer = tmp_path / make_figures.TOKENIZER
+    tokenizer.parent.mkdir()
+    merges = [["u", "n"], ["l", "y"], ["▁", "un"], ["c", "k"], ["i", "ly"], ["u", "ck"], ["uck", "ily"]]
+    tokenizer.write_text(json.dumps({"model": {"merges": merges}}), "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", make_figures.FIGURES)
+def test_committed_figure_is_current(name):
+    path = root() / make_figures.FOLDER / f"{name}.png"
+    try:
+        inputs = make_figures.FIGURES[name].inputs()
+    except CourseError:
+        assert not path.exists(), f"{name} shows what the repository does not hold"
+        return
+    assert path.is_file(), "run `make figures`"
+    with Image.open(path) as image:
+        assert image.info.get("Comment") == make_figures.fingerprint(inputs), "run `make figures`"
+
+
+def test_every_committed_figure_is_drawn_by_the_script():
+    committed = {path.name for path in (root() / make_figures.FOLDER).iterdir()}
+    assert committed <= {f"{name}.png" for name in make_figures.FIGURES}
+
+
+@pytest.mark.parametrize("name", make_figures.FIGURES)
+def test_figure_is_the_same_each_time(name, measured):
+    make_figures.save(name, measured / "a")
+    make_figures.save(name, measured / "b")
+    assert (measured / "a" / f"{name}.png").read_bytes() == (measured / "b" / f"{name}.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", make_figures.FIGURES)
+def test_text_is_large_enough_and_stays_apart(name, measured):
+    source = make_figures.FIGURES[name]
+    style()
+    fig = source.draw(source.inputs())
+    fig.canvas.draw()
+    texts = [text for text in fig.findobj(plt.Text) if text.get_text().strip() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) >= SMALLEST
+    boxes = {id(text): text.get_window_extent() for text in texts}
+    for text in texts:
+        box = boxes[id(text)]
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1
+        assert inside, text.get_text()
+    for a, b in combinations(texts, 2):
+        assert not boxes[id(a)].overlaps(boxes[id(b)]), (a.get_text(), b.get_text())
+    plt.close(fig)
+
+
+@pytest.mark.parametrize("name", ["label-efficiency", "entropy-floor", "bpe"])
+def test_missing_measurement_gets_one_sentence(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_figures, "root", lambda: tmp_path)
+    make_figures.main()
+    said = [line for line in capsys.readouterr().err.splitlines() if f"{name}.png is not drawn" in line]
+    assert len(said) == 1 and "run `make" in said[0]
+    assert not (tmp_path / make_figures.FOLDER / f"{name}.png").exists()
+    assert (tmp_path / make_figures.FOLDER / "objectives.png").is_file()
+
+
+def test_missing_method_is_named(measured, monkeypatch):
+    monkeypatch.setitem(make_figures.METHODS, "adapters", ("adapters", "black", "o"))
+    with pytest.raises(CourseError, match="no runs of the method 'adapters'"):
+        make_figures.sentiment_runs()
+
+
+def test_merges_follow_their_order():
+    steps = make_figures.merged("aab", [["a", "b"], ["a", "a"], ["▁", "a"]])
+    assert steps == [(0, ["▁", "a", "a", "b"]), (1, ["▁", "a", "ab"]), (3, ["▁a", "ab"])]
+
+
+def test_pieces_of_an_unseen_word(measured):
+    assert make_figures.tokenizer_steps()["unhappily"][-1][1] == ["▁un", "h", "a", "p", "p", "ily"]
+
+
+def test_unseen_words_are_not_in_the_world():
+    words = (root() / "utils" / "world" / "lexicon.py").read_text("utf-8").split()
+    assert lexicon.NEGATIVE_CUES["A"].split()[1] == make_figures.SEEN
+    assert not set(make_figures.UNSEEN) & set(words)
