@@ -15,7 +15,7 @@ from utils.world import chats, facts, lexicon, reviews, scenes, stories
 from utils.world.dice import Dice, Table, words_table
 from utils.world.phrases import Sentence
 
-KINDS = {"scene": 70, "review": 31, "chat": 8, "entry": 16, "story": 13}
+KINDS = {"scene": 66, "review": 38, "chat": 8, "entry": 16, "story": 12}
 WRITERS = {
     "scene": scenes.scene,
     "review": reviews.review,

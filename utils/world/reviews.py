@@ -1,7 +1,7 @@
 """Reviews with an overall opinion, mixed remarks and negation.
 
-The label of a review is the polarity of its last remark, the verdict. Remarks before it agree with the verdict three
-times in four, and one remark in four says its opinion through a negated word of the other polarity ("was not bad"), so
+The label of a review is the polarity of its last remark, the verdict. Remarks before it agree with the verdict four
+times in five, and one remark in four says its opinion through a negated word of the other polarity ("was not bad"), so
 that counting words is not enough.
 """
 
@@ -19,7 +19,7 @@ Polarity = Literal["positive", "negative"]
 OTHER: dict[Polarity, Polarity] = {"positive": "negative", "negative": "positive"}
 
 POLARITY = Table(["positive", "negative"])
-SAME = Table([True, False], [3, 1])
+SAME = Table([True, False], [4, 1])
 NEGATED = Table([True, False], [1, 3])
 REMARKS = Table([1, 2, 3], [30, 45, 25])
 OPENERS = {
@@ -64,8 +64,12 @@ HELD_OUT = {PLAIN[4], PLAIN[5], NEGATIONS[3], NEGATIONS[4]}
 
 
 def _templates(templates: list[str], unseen: bool | None) -> Table:
-    """All templates (None), only those of labelled training reviews (False), or only the held-out ones (True)."""
-    return Table([t for t in templates if unseen is None or (t in HELD_OUT) == unseen])
+    """All templates (None), only those of labelled training reviews (False), or only the held-out ones (True).
+
+    A template with a cue is three times as frequent as the others.
+    """
+    kept = [t for t in templates if unseen is None or (t in HELD_OUT) == unseen]
+    return Table(kept, [3.0 if "{cue:" in t else 1.0 for t in kept])
 
 
 PLAIN_TABLES = {unseen: _templates(PLAIN, unseen) for unseen in (None, False, True)}

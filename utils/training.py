@@ -1,0 +1,268 @@
+"""Batches, losses and the training loop of the course's language models (lab 1, and every lab that goes on from there).
+
+Texts are sequences of token ids `<s> ... </s>`. Batches have one of a few widths and nearly the same number of
+tokens, so that little is padded and each shape is met again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from utils.errors import CourseError
+from utils.settings import progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from transformers import PreTrainedTokenizerFast
+
+WIDTHS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
+Loss = Callable[["Module", "Tensor", int], "Tensor"]
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text between the tokenizer's begin and end marks."""
+    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
+
+
+def pad(rows: Sequence[Sequence[int]], width: int, padding: int) -> Tensor:
+    """Rows of ids as one tensor [rows, width], filled up with `padding` on the right."""
+    batch = torch.full((len(rows), width), padding)
+    for i, row in enumerate(rows):
+        batch[i, : len(row)] = torch.tensor(row)
+    return batch
+
+
+def batches(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerFast, tokens: int = 3000, chunk: int = 500
+) -> Iterator[Tensor]:
+    """Batches [rows, width] of about `tokens` tokens from a stream of texts.
+
+    Each text goes into the narrowest of `WIDTHS` that holds it; longer texts are cut into pieces of the last one. A
+    finite stream loses the rows that do not fill a batch at its end.
+    """
+    waiting: dict[int, list[list[int]]] = {width: [] for width in WIDTHS}
+    stream = iter(texts)
+    while True:
+        some = [text for text, _ in zip(stream, range(chunk), strict=False)]
+        if not some:
+            return
+        for row in encode(tokenizer, some):
+            for piece in (row[i : i + WIDTHS[-1]] for i in range(0, len(row), WIDTHS[-1])):
+                width = next(w for w in WIDTHS if w >= len(piece))
+                waiting[width].append(piece)
+                if len(waiting[width]) == max(1, tokens // width):
+                    yield pad(waiting[width], width, tokenizer.pad_token_id)
+                    waiting[width] = []
+
+
+def causal_loss(model: Module, batch: Tensor, step: int) -> Tensor:
+    """Mean nats of each token given those on its left; padding is left out.
+
+    Padding stands on the right, where a causal model never looks, so no attention mask is needed.
+    """
+    states = model.base_model(input_ids=batch[:, :-1]).last_hidden_state
+    targets = batch[:, 1:]
+    real = targets != model.config.pad_token_id
+    return cross_entropy(model.get_output_embeddings()(states[real]).float(), targets[real])
+
+
+def mask_tokens(
+    batch: Tensor, rate: float, mask_id: int, specials: int, vocabulary: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """BERT's corruption: a share `rate` of the ordinary tokens is chosen; of these 80 % become the mask, 10 % a random
+    token, 10 % stay (Devlin et al. 2019). Ids below `specials` are never chosen.
+
+    Returns the corrupted batch and the boolean tensor of chosen places, both [rows, width].
+    """
+    chosen = (torch.rand(batch.shape, generator=generator) < rate) & (batch >= specials)
+    kind = torch.rand(batch.shape, generator=generator)
+    corrupted = torch.where(chosen & (kind < 0.8), mask_id, batch)
+    random = torch.randint(specials, vocabulary, batch.shape, generator=generator)
+    return torch.where(chosen & (kind >= 0.9), random, corrupted), chosen
+
+
+def masked_loss(rate: float, mask_id: int, specials: int = 5, seed: int = 0) -> Loss:
+    """The loss of a masked language model: mean nats of the chosen tokens. Step `n` always masks the same places."""
+
+    def loss(model: Module, batch: Tensor, step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        corrupted, chosen = mask_tokens(
+            batch.cpu(), rate, mask_id, specials, model.config.vocab_size, generator
+        )
+        chosen = chosen.to(batch.device)
+        attention = (batch != model.config.pad_token_id).long()
+        states = model.base_model(corrupted.to(batch.device), attention_mask=attention).last_hidden_state
+        return cross_entropy(prediction_head(model, states[chosen]).float(), batch[chosen])
+
+    return loss
+
+
+def prediction_head(model: Module, states: Tensor) -> Tensor:
+    """Logits [n, vocabulary] of a masked model for states [n, width], computed for the wanted places only."""
+    if hasattr(model, "lm_head"):
+        return model.lm_head(states)
+    return model.cls(states) if hasattr(model, "cls") else model.decoder(model.head(states))
+
+
+def rate_at(step: int, steps: int, peak: float, warmup: int) -> float:
+    """The learning rate of a step: a linear rise over `warmup` steps, then a linear fall to zero."""
+    return peak * min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+
+
+def precision() -> str:
+    """ "bf16" where the hardware multiplies bfloat16 natively, else "no" (float32)."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
+
+
+def pretrain(
+    model: Module,
+    stream: Iterable[Tensor],
+    loss: Loss,
+    steps: int,
+    peak: float = 2e-3,
+    warmup: int = 150,
+    decay: float = 0.05,
+    resume: Path | None = None,
+    every: int = 200,
+    watch: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Train `model` in place for `steps` batches: AdamW, linear warm-up and decay. Returns each step's loss in nats.
+
+    Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
+    takes its share of the batches and gradients are averaged. With `resume` the state is kept in that file every
+    `every` steps; a later call goes on from there and ends with the same weights, and the file is removed at the end.
+    `watch(step, loss)` is called after each step.
+
+    Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision=precision(), cpu=not torch.cuda.is_available())
+    model.to(accelerator.device).train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
+    losses = _restore(resume, model, optimizer) if resume else []
+    supply = iter(stream)
+    for step in progress(range(steps), "training", steps):
+        share = [next(supply, None) for _ in range(accelerator.num_processes)]
+        batch = share[accelerator.process_index]
+        if batch is None:
+            raise CourseError(
+                f"The text was used up after {step} of {steps} steps: give more text or fewer steps."
+            )
+        if step < len(losses):
+            continue
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, steps, peak, warmup)
+        try:
+            with accelerator.autocast():
+                value = loss(model, batch.to(accelerator.device), step)
+            value.backward()
+        except torch.OutOfMemoryError:
+            raise CourseError(
+                f"The GPU ran out of memory on a batch of {tuple(batch.shape)} tokens: use batches of fewer tokens."
+            ) from None
+        if accelerator.num_processes > 1:
+            for parameter in parameters:
+                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(value.item())
+        if not math.isfinite(losses[-1]):
+            raise CourseError(
+                f"The loss is {losses[-1]} at step {step}: use a lower learning rate than {peak}."
+            )
+        if watch:
+            watch(step, losses[-1])
+        if resume and (step + 1) % every == 0 and accelerator.is_main_process:
+            _keep(resume, model, optimizer, losses)
+    if resume and accelerator.is_main_process:
+        resume.unlink(missing_ok=True)
+    model.eval()
+    return losses
+
+
+def _keep(path: Path, model: Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".resume-") as folder:
+        torch.save(state, Path(folder) / "state")
+        os.replace(Path(folder) / "state", path)
+
+
+def _restore(path: Path, model: Module, optimizer: torch.optim.Optimizer) -> list[float]:
+    if not path.exists():
+        return []
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception:
+        raise CourseError(
+            f"{path} does not hold an interrupted training of this model: delete it to start again."
+        ) from None
+    return state["losses"]
+
+
+@torch.no_grad()
+def token_bits(
+    model: Module, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], rows: int = 64
+) -> list[list[float]]:
+    """-log2 p of every token of each text given those before it, the end mark included; texts go in by length."""
+    ids = encode(tokenizer, texts)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    found: list[list[float]] = [[] for _ in ids]
+    for start in range(0, len(order), rows):
+        some = order[start : start + rows]
+        batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), tokenizer.pad_token_id)
+        batch = batch.to(model.device)
+        logits = model(input_ids=batch).logits[:, :-1].float()
+        bits = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none") / math.log(2)
+        for i, row in zip(some, bits.tolist(), strict=True):
+            found[i] = row[: len(ids[i]) - 1]
+    return found
+
+
+@torch.no_grad()
+def masked_choice(
+    model: Module,
+    tokenizer: PreTrainedTokenizerFast,
+    words: Sequence[str],
+    position: int,
+    choices: Sequence[str],
+) -> list[float]:
+    """Log-probability that a masked model gives each of `choices` (single tokens) at the masked word `position`."""
+    left, right = (
+        tokenizer(" ".join(part), add_special_tokens=False)["input_ids"] if part else []
+        for part in (words[:position], words[position + 1 :])
+    )
+    row = [tokenizer.bos_token_id, *left, tokenizer.mask_token_id, *right, tokenizer.eos_token_id]
+    logits = (
+        model(input_ids=torch.tensor([row], device=model.device)).logits[0, len(left) + 1].log_softmax(-1)
+    )
+    found = []
+    for choice in choices:
+        ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            raise CourseError(
+                f"{choice!r} is {len(ids)} tokens, and a mask stands for one: choose another word."
+            )
+        found.append(logits[ids[0]].item())
+    return found
