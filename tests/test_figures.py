@@ -30,8 +30,8 @@ def measured(tmp_path, monkeypatch):
                 accuracy = height + 0.02 * step + random.gauss(0, 0.01)
                 setting = canonical({"method": method, "labels": labels, "seed": seed})
                 append_runs(runs, "sentiment", setting, {"accuracy_new": accuracy})
-    for model, bits in zip((*make_figures.MODELS, "exact"), (7.6, 2.9, 2.6, 2.4, 2.2), strict=True):
-        append_runs(runs, "held-out", canonical({"model": model, "seed": 0}), {"bits": bits})
+    bits = dict(zip((*make_figures.MODELS, "exact"), (2.9, 2.6, 2.4, 2.2), strict=True))
+    append_runs(runs, "held out", canonical({"seed": 0}), bits)
     tokenizer = tmp_path / make_figures.TOKENIZER
     tokenizer.parent.mkdir()
     merges = [["u", "n"], ["l", "y"], ["▁", "un"], ["c", "k"], ["i", "ly"], ["u", "ck"], ["uck", "ily"]]
