@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
     "OV": ("Outline", 3),
     "IN": ("Introduction", 22),
-    "PT": ("Pretraining", 27),
+    "PT": ("Pretraining", 29),
     "AN": ("Analysis", 67),
     "AD": ("Adaptation", 69),
     "DS": ("Applications", 18),

@@ -13,7 +13,6 @@ import time
 from itertools import islice
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from utils import checkpoints, training
 from utils.settings import root, seed_everything
@@ -23,21 +22,10 @@ SEED = 0
 FOLDER = root() / "checkpoints"
 STEPS = {"causal": 4600, "masked": 8000}
 TOKENS = 3000  # of one batch
-LSTM_WORDS = 6_000_000
-LSTM = {"emb_sz": 160, "n_hid": 384, "n_layers": 3, "drop_mult": 0.1, "rate": 1e-2, "rows": 64}
-SPECIALS = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
+LSTM_WORDS = 3_000_000
+LSTM = {"emb_sz": 160, "n_hid": 320, "n_layers": 3, "drop_mult": 0.1, "rate": 1e-2, "rows": 32}
 SHAPE = {"layers": 4, "width": 192, "heads": 4}
 HELD_OUT = "held out"
-
-
-def train_tokenizer(texts: list[str], size: int = 2048) -> Tokenizer:
-    """A BPE tokenizer over words; frequent words become one token, rare names two or three."""
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIALS, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
 
 
 def causal_model(vocabulary: int) -> torch.nn.Module:
@@ -45,9 +33,10 @@ def causal_model(vocabulary: int) -> torch.nn.Module:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     return GPT2LMHeadModel(GPT2Config(
-        vocab_size=vocabulary, n_layer=SHAPE["layers"], n_embd=SHAPE["width"], n_head=SHAPE["heads"], n_positions=160,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.06, activation_function="gelu_pytorch_tanh",
-        bos_token_id=2, eos_token_id=3, pad_token_id=0,
+        vocab_size=vocabulary, n_layer=SHAPE["layers"], n_embd=SHAPE["width"], n_head=SHAPE["heads"],
+        n_positions=160, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.06,
+        activation_function="gelu_pytorch_tanh",
+        bos_token_id=2, eos_token_id=3, pad_token_id=0, attn_implementation="eager",
     ))  # fmt: skip
 
 
@@ -211,7 +200,7 @@ def make_lstm() -> None:
 
     def loader(some: list[Document], rows: int, shuffle: bool) -> LMDataLoader:
         rows_of_ids = [LMTensorText([index["xxbos"], *(index[word] for word in d.words)]) for d in some]
-        return LMDataLoader(rows_of_ids, bs=rows, seq_len=64, shuffle=shuffle)
+        return LMDataLoader(rows_of_ids, bs=rows, seq_len=48, shuffle=shuffle)
 
     loaders = DataLoaders(loader(documents, LSTM["rows"], True), loader(heldout, 32, False), device="cpu")
     loaders.vocab = vocabulary
@@ -242,7 +231,7 @@ def main(parts: list[str]) -> None:
     print("Pretraining three models, about 40 minutes on two cores.", flush=True)
     FOLDER.mkdir(exist_ok=True)
     texts = [document.text for document in islice(World(SEED).documents("tokenizer"), 30_000)]
-    train_tokenizer(texts).save(str(FOLDER / "tokenizer.json"))
+    training.train_tokenizer(texts, 2048).backend_tokenizer.save(str(FOLDER / "tokenizer.json"))
     command = [sys.executable, "-m", "tools.make_checkpoints"]
     running = [
         subprocess.Popen([*command, *group], cwd=root()) for group in (["masked"], ["causal", "awd_lstm"])

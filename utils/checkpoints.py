@@ -103,6 +103,11 @@ def recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     return values
 
 
+def config(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the shape of `name`: its config.json."""
+    return _read_json(folder / name / "config.json", name)
+
+
 def save(
     name: str,
     model: Module | dict[str, Tensor],
@@ -181,7 +186,8 @@ def _load_transformer(name: str, folder: Path) -> PreTrainedModel:
         )
     with torch.random.fork_rng():  # leaves the caller's random numbers as they are
         try:
-            model = cls(cls.config_class.from_dict(config))
+            # on a CPU and short texts the plain attention is twice as fast, and it can show its weights
+            model = cls(cls.config_class.from_dict({**config, "attn_implementation": "eager"}))
         except Exception as error:  # whatever a config with other values makes transformers raise
             raise CourseError(f"{path} describes no {kind} ({_line(error)}): {_remedy(name)}.") from None
     load_into(model, name, folder)

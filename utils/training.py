@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.utils import logging
 
 from utils.errors import CourseError
 from utils.settings import progress
@@ -24,8 +25,27 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedTokenizerFast
 
+logging.set_verbosity_error()  # transformers warns of padding, which a causal model, padded on the right, never sees
+
+SPECIALS = {
+    "pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>",
+}  # fmt: skip
 WIDTHS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128)
 Loss = Callable[["Module", "Tensor", int], "Tensor"]
+
+
+def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+    """A BPE tokenizer of at most `size` types (Sennrich et al. 2016), spaces written as part of the next sub-word."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIALS["unk_token"]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    specials = list(SPECIALS.values())
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIALS)
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
@@ -227,6 +247,12 @@ def token_bits(
 ) -> list[list[float]]:
     """-log2 p of every token of each text given those before it, the end mark included; texts go in by length."""
     ids = encode(tokenizer, texts)
+    longest = max(map(len, ids), default=0)
+    if longest > model.config.max_position_embeddings + 1:
+        raise CourseError(
+            f"A text of {longest} tokens does not fit a model of {model.config.max_position_embeddings} positions: "
+            "cut it into shorter texts."
+        )
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     found: list[list[float]] = [[] for _ in ids]
     for start in range(0, len(order), rows):

@@ -1,0 +1,115 @@
+"""Classifiers on top of a language model: features, a linear probe, fine-tuning (labs 1, 3 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from utils.errors import CourseError
+from utils.training import encode, pad, precision, rate_at
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+def pool(states: Tensor, real: Tensor) -> Tensor:
+    """Mean over the real tokens beside the state of the last one: [rows, width, d] -> [rows, 2 d]."""
+    mean = (states * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+    last = states[torch.arange(len(states), device=states.device), real.sum(1) - 1]
+    return torch.cat([mean, last], dim=-1)
+
+
+class Classifier(torch.nn.Module):
+    """A language model without its head, pooling, and one linear layer (Howard & Ruder 2018 pool alike)."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, classes: int):
+        super().__init__()
+        self.encoder, self.tokenizer = model.base_model, tokenizer
+        self.head = torch.nn.Linear(2 * model.config.hidden_size, classes, device=model.device)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Logits [rows, classes] of a padded batch of ids [rows, width]."""
+        real = (batch != self.tokenizer.pad_token_id).long()
+        states = self.encoder(batch, attention_mask=real).last_hidden_state
+        return self.head(pool(states, real).float())
+
+
+def fine_tune(
+    classifier: Classifier,
+    texts: Sequence[str],
+    labels: Sequence[int],
+    updates: int,
+    rate: float,
+    seed: int,
+    rows: int = 16,
+    watch: Callable[[int], None] | None = None,
+) -> None:
+    """Train all weights of `classifier` in place: `updates` batches of `rows` texts, AdamW, warm-up, linear decay.
+
+    `watch(update)` is called after each update. Raises CourseError when texts and labels differ in number.
+    """
+    if len(texts) != len(labels):
+        raise CourseError(
+            f"There are {len(texts)} texts and {len(labels)} labels: give one label for each text."
+        )
+    ids, device = encode(classifier.tokenizer, texts), classifier.head.weight.device
+    order = np.random.default_rng(seed)
+    queue: list[int] = []
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=rate, weight_decay=0.01, fused=True)
+    classifier.train()
+    for update in range(updates):
+        while len(queue) < rows:
+            queue += order.permutation(len(ids)).tolist()
+        some, queue = queue[:rows], queue[rows:]
+        batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), classifier.tokenizer.pad_token_id)
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(update, updates, rate, max(1, updates // 10))
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision() == "bf16"):
+            logits = classifier(batch.to(device))
+        cross_entropy(logits.float(), torch.tensor([labels[i] for i in some], device=device)).backward()
+        torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if watch:
+            watch(update)
+    classifier.eval()
+
+
+def predict(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    """The class of each text: int [texts]."""
+    return _in_batches(classifier, classifier.tokenizer, texts, classifier.head.weight.device).argmax(-1)
+
+
+def features(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> np.ndarray:
+    """Pooled states of a frozen model: float32 [texts, 2 d]."""
+
+    def pooled(batch: Tensor) -> Tensor:
+        real = (batch != tokenizer.pad_token_id).long()
+        return pool(model.base_model(batch, attention_mask=real).last_hidden_state, real)
+
+    return _in_batches(pooled, tokenizer, texts, model.device)
+
+
+@torch.no_grad()
+def _in_batches(
+    function: Callable[[Tensor], Tensor],
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    device: torch.device,
+    rows: int = 64,
+) -> np.ndarray:
+    """`function` of padded batches of texts of like length, put back into the order of the texts."""
+    ids = encode(tokenizer, texts)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    found: list[np.ndarray] = [np.empty(0)] * len(ids)
+    for start in range(0, len(order), rows):
+        some = order[start : start + rows]
+        batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), tokenizer.pad_token_id)
+        for i, row in zip(some, function(batch.to(device)).float().cpu().numpy(), strict=True):
+            found[i] = row
+    return np.stack(found)
