@@ -23,7 +23,9 @@ from utils.settings import progress
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-    from transformers import PreTrainedTokenizerFast
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    from utils.world.tasks import MinimalPair
 
 logging.set_verbosity_error()  # transformers warns of padding, which a causal model, padded on the right, never sees
 
@@ -50,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text between the tokenizer's begin and end marks."""
-    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
     return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
 
 
@@ -83,6 +85,20 @@ def batches(
                 if len(waiting[width]) == max(1, tokens // width):
                     yield pad(waiting[width], width, tokenizer.pad_token_id)
                     waiting[width] = []
+
+
+def gpt(width: int, layers: int, vocabulary: int, heads: int | None = None) -> GPT2LMHeadModel:
+    """A GPT-2 with random weights for texts of at most 160 tokens; heads of width 32 unless told.
+
+    No dropout, since fresh text does not run out; the standard deviation of the weights suits widths below 256.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return GPT2LMHeadModel(GPT2Config(
+        vocab_size=vocabulary, n_layer=layers, n_embd=width, n_head=heads or width // 32, n_positions=160,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.06, pad_token_id=0, bos_token_id=2,
+        eos_token_id=3, activation_function="gelu_pytorch_tanh", attn_implementation="eager",
+    ))  # fmt: skip
 
 
 def causal_loss(model: Module, batch: Tensor, step: int) -> Tensor:
@@ -161,8 +177,9 @@ def pretrain(
     """Train `model` in place for `steps` batches: AdamW, linear warm-up and decay. Returns each step's loss in nats.
 
     Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
-    takes its share of the batches and gradients are averaged. With `resume` the state is kept in that file every
-    `every` steps; a later call goes on from there and ends with the same weights, and the file is removed at the end.
+    takes its share of the batches and gradients are averaged; all must start from the same weights. With `resume` the
+    state is kept in that file every `every` steps; a later call goes on from there and ends with the same weights
+    (unless the model drops units: those random numbers are not kept), and the file is removed at the end.
     `watch(step, loss)` is called after each step.
 
     Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory.
@@ -182,7 +199,7 @@ def pretrain(
     for step in progress(range(steps), "training", steps):
         share = [next(supply, None) for _ in range(accelerator.num_processes)]
         batch = share[accelerator.process_index]
-        if batch is None:
+        if any(each is None for each in share):
             raise CourseError(
                 f"The text was used up after {step} of {steps} steps: give more text or fewer steps."
             )
@@ -234,11 +251,11 @@ def _restore(path: Path, model: Module, optimizer: torch.optim.Optimizer) -> lis
         state = torch.load(path, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
+        return state["losses"]
     except Exception:
         raise CourseError(
             f"{path} does not hold an interrupted training of this model: delete it to start again."
         ) from None
-    return state["losses"]
 
 
 @torch.no_grad()
@@ -259,11 +276,18 @@ def token_bits(
         some = order[start : start + rows]
         batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), tokenizer.pad_token_id)
         batch = batch.to(model.device)
-        logits = model(input_ids=batch).logits[:, :-1].float()
+        logits = model(input_ids=batch[:, :-1]).logits.float()
         bits = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none") / math.log(2)
         for i, row in zip(some, bits.tolist(), strict=True):
             found[i] = row[: len(ids[i]) - 1]
     return found
+
+
+def preferred(model: Module, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[MinimalPair]) -> float:
+    """Share of minimal pairs whose good text is the more probable one to a causal model."""
+    texts = [" ".join(words) for pair in pairs for words in (pair.good, pair.bad)]
+    total = [sum(row) for row in token_bits(model, tokenizer, texts)]
+    return sum(good < bad for good, bad in zip(total[::2], total[1::2], strict=True)) / len(pairs)
 
 
 @torch.no_grad()
