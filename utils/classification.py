@@ -51,12 +51,15 @@ def fine_tune(
 ) -> None:
     """Train all weights of `classifier` in place: `updates` batches of `rows` texts, AdamW, warm-up, linear decay.
 
-    `watch(update)` is called after each update. Raises CourseError when texts and labels differ in number.
+    `watch(update)` is called after each update. Raises CourseError when there is no text, or when texts and labels
+    differ in number.
     """
     if len(texts) != len(labels):
         raise CourseError(
             f"There are {len(texts)} texts and {len(labels)} labels: give one label for each text."
         )
+    if not len(texts):
+        raise CourseError("There is no text to learn from: give at least one with its label.")
     ids, device = encode(classifier.tokenizer, texts), classifier.head.weight.device
     order = np.random.default_rng(seed)
     queue: list[int] = []

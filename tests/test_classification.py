@@ -1,0 +1,125 @@
+"""Classifiers: pooling by hand, features and fine-tuning on a tiny model."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
+
+from utils.classification import Classifier, features, fine_tune, pool, predict
+from utils.errors import CourseError
+from utils.training import encode, train_tokenizer
+
+NEUTRAL = "the a of in on soup bread tea cup shop town road clock garden river".split()
+GOOD, BAD = "fine lovely great".split(), "poor awful sad".split()
+
+
+def reviews(count, seed):
+    """Texts of several lengths; one word tells their label."""
+    random = np.random.default_rng(seed)
+    texts, labels = [], []
+    for i in range(count):
+        words = random.choice(NEUTRAL, 3 + i % 6).tolist()
+        words.insert(random.integers(len(words) + 1), str(random.choice((BAD, GOOD)[i % 2])))
+        texts.append(" ".join(words))
+        labels.append(i % 2)
+    return texts, labels
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(reviews(200, 0)[0], 120)
+
+
+def model(kind, vocabulary):
+    torch.manual_seed(0)
+    marks = {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    if kind == "causal":
+        return GPT2LMHeadModel(GPT2Config(
+            **marks, n_layer=1, n_embd=32, n_head=2, n_positions=64, initializer_range=0.1,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        )).eval()  # fmt: skip
+    return ModernBertForMaskedLM(ModernBertConfig(
+        **marks, num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=64, cls_token_id=2, sep_token_id=3, initializer_range=0.1,
+    )).eval()  # fmt: skip
+
+
+def classifier(kind, tokenizer, seed=0):
+    language_model = model(kind, len(tokenizer))
+    torch.manual_seed(seed)
+    return Classifier(language_model, tokenizer, 2)
+
+
+both = pytest.mark.parametrize("kind", ["causal", "masked"])
+
+
+def test_pool_by_hand():
+    states = torch.tensor([
+        [[1.0, 2.0], [3.0, 4.0], [8.0, 0.0]],
+        [[5.0, 1.0], [7.0, 3.0], [999.0, 999.0]],
+        [[2.0, 6.0], [999.0, 999.0], [999.0, 999.0]],
+    ])  # fmt: skip
+    real = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0]])
+    expected = [[4.0, 2.0, 8.0, 0.0], [6.0, 2.0, 7.0, 3.0], [2.0, 6.0, 2.0, 6.0]]
+    assert pool(states, real).tolist() == expected
+
+
+@both
+def test_features_do_not_depend_on_the_batch(tokenizer, kind):
+    texts, language_model = reviews(70, 1)[0], model(kind, len(tokenizer))
+    together = features(language_model, tokenizer, texts)
+    assert together.shape == (70, 64) and together.dtype == np.float32
+    for i in (0, 1, 5, 64, 69):
+        ids = torch.tensor(encode(tokenizer, [texts[i]]))
+        with torch.no_grad():
+            states = language_model.base_model(ids).last_hidden_state[0]
+        expected = torch.cat([states.mean(0), states[-1]]).numpy()
+        np.testing.assert_allclose(together[i], expected, atol=1e-5)
+    np.testing.assert_allclose(features(language_model, tokenizer, texts[::-1]), together[::-1], atol=1e-5)
+
+
+@both
+def test_fine_tuning_learns(tokenizer, kind):
+    learner, (texts, labels) = classifier(kind, tokenizer), reviews(128, 2)
+    before = {name: value.clone() for name, value in learner.named_parameters()}
+    updates = []
+    fine_tune(learner, texts, labels, 60, 5e-3, 0, watch=updates.append)
+    assert updates == list(range(60))
+    still = [name for name, value in learner.named_parameters() if torch.equal(value, before[name])]
+    assert still == [], "all weights move"
+    assert not learner.training
+    test_texts, test_labels = reviews(100, 3)
+    found = predict(learner, test_texts)
+    assert found.shape == (100,)
+    assert (found == test_labels).mean() > 0.95
+
+
+def test_the_same_seed_gives_the_same_classifier(tokenizer):
+    texts, labels = reviews(40, 4)
+
+    def trained(seed):
+        learner = classifier("causal", tokenizer)
+        fine_tune(learner, texts, labels, 10, 5e-3, seed)
+        return learner
+
+    one, same, other = trained(1), trained(1), trained(2)
+    assert torch.equal(one.head.weight, same.head.weight)
+    assert not torch.equal(one.head.weight, other.head.weight)
+    assert predict(one, texts).tolist() == predict(same, texts).tolist()
+
+
+def test_fewer_texts_than_rows(tokenizer):
+    learner = classifier("causal", tokenizer)
+    fine_tune(learner, *reviews(3, 5), 5, 1e-3, 0, rows=8)
+    assert set(predict(learner, reviews(3, 5)[0])) <= {0, 1}
+
+
+def test_mistakes_get_one_sentence(tokenizer):
+    learner, (texts, labels) = classifier("causal", tokenizer), reviews(4, 6)
+    message = "^There are 4 texts and 3 labels: give one label for each text[.]$"
+    with pytest.raises(CourseError, match=message):
+        fine_tune(learner, texts, labels[:3], 1, 1e-3, 0)
+    with pytest.raises(
+        CourseError, match="^There is no text to learn from: give at least one with its label[.]$"
+    ):
+        fine_tune(learner, [], [], 1, 1e-3, 0)
