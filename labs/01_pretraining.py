@@ -28,18 +28,18 @@
 # course setup
 
 # %%
-import json
-import math
 from collections import Counter, defaultdict
 from itertools import islice
 
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from utils import checkpoints, classification, settings, training
+# %%
+from utils import checkpoints, classification, lstm, settings, training
 from utils.evidence import Lab
-from utils.intervals import Interval, mean_ci, paired_ci, ratio_ci, slope_ci
+from utils.intervals import mean_ci, paired_ci, rank_correlation_ci, ratio_ci, slope_ci
 from utils.plots import COLORS, band, show, style
 from utils.world import World, tasks
 
@@ -74,6 +74,8 @@ bits, words = defaultdict(float), Counter()
 for document in held_out:
     bits[document.kind] += document.bits
     words[document.kind] += len(document.words) + 1  # the end of a text counts as a word
+
+# %%
 for kind in sorted(bits, key=lambda k: bits[k] / words[k]):
     print(
         f"{kind:7} {bits[kind] / words[kind]:.2f} bits per word, {words[kind] / words.total():.0%} of the words"
@@ -93,6 +95,7 @@ from scipy.sparse import coo_matrix
 from sklearn.utils.extmath import randomized_svd
 
 
+# %%
 def cooccurrence(texts, index, window=4):
     """Counts of word pairs within `window` places, as a sparse matrix [words, words]."""
     pairs = Counter()
@@ -131,6 +134,7 @@ def skipgram_loss(center, context, i, j, negatives):
     return -(torch.nn.functional.logsigmoid(true) + torch.nn.functional.logsigmoid(-false).sum(1)).mean()
 
 
+# %%
 def skipgram_vectors(counts, dimensions=64, seed=0, steps=600, rows=4096):
     """Train skip-gram on pairs drawn by their counts; returns float [words, dimensions]."""
     random = np.random.default_rng(seed)
@@ -165,6 +169,7 @@ def nearest(vectors, k=10):
     return np.argsort(-similarity, axis=1)[:, :k]
 
 
+# %%
 def overlap(a, b):
     """Mean share of neighbors that two tables [words, k] have in common."""
     return float(np.mean([len(set(x) & set(y)) / len(x) for x, y in zip(a, b, strict=True)]))
@@ -210,26 +215,20 @@ def word_vector_run(seed):
     }
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 vectors = lab.sweep(
     "vectors", word_vector_run, [{"seed": s} for s in range(10)], live=lambda s: s["seed"] == 0
 )
+
+# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(vectors, "overlap", by=[])
 lab.check(vectors, "same_topic", by=[])
 print("common neighbors, above chance:", mean_ci(vectors.recorded["overlap"]))
 print("neighbors of the same topic, above chance:", mean_ci(vectors.recorded["same_topic"]))
 
 # %% tags=["hide-input"]
-lab.record(
-    id="vectors-agree", claim="PT-06", cell="word-vectors", seeds=10, interval=mean_ci(vectors.recorded["overlap"]),
-    statement="Counting with PPMI and SVD and predicting with skip-gram find common neighbors far above chance.",
-    metric="overlap at 10 of nearest neighbors, PPMI-SVD against skip-gram, minus chance", rule="ci95[0] > 0.1",
-)  # fmt: skip
-lab.record(
-    id="topic-neighbors", claim="PT-02", cell="word-vectors", seeds=10, interval=mean_ci(vectors.recorded["same_topic"]),
-    statement="Vectors trained on raw text put words of one topic next to each other.",
-    metric="precision at 5, neighbors of the same topic, skip-gram, minus chance", rule="ci95[0] > 0.3",
-)  # fmt: skip
+lab.conclude("vectors-agree", mean_ci(vectors.recorded["overlap"]), 10)
+lab.conclude("topic-neighbors", mean_ci(vectors.recorded["same_topic"]), 10)
 
 # %% [markdown]
 # What these vectors can't do shows in one word. A *seal* is an animal at sea and a thing in a castle; a static vector is
@@ -261,6 +260,7 @@ def states_at(model, tokenizer, words, position, layer):
     return model(torch.tensor([ids]), output_hidden_states=True).hidden_states[layer][0, -1].numpy()
 
 
+# %%
 def sense_run(seed):
     """Accuracy of the nearest neighbor's sense, contextual minus the most frequent sense."""
     model, tokenizer = checkpoints.load_causal()
@@ -280,13 +280,7 @@ print("static, most frequent sense:", mean_ci(senses.recorded["static"]))
 print("contextual, nearest neighbor:", mean_ci(senses.recorded["contextual"]))
 
 # %% tags=["hide-input"]
-lab.record(
-    id="sense-context", claim="PT-07", cell="word-vectors", seeds=10,
-    interval=paired_ci(senses.recorded["contextual"], senses.recorded["static"]),
-    statement="Hidden states of a language model tell the senses of a word apart that share one static vector.",
-    metric="1-nearest-neighbor sense accuracy of ambiguous nouns, contextual minus static (most frequent sense)",
-    rule="ci95[0] > 0", published="word-sense F1: ELMo's second layer 69.0, CoVe 64.7", source="peters2018elmo",
-)  # fmt: skip
+lab.conclude("sense-context", paired_ci(senses.recorded["contextual"], senses.recorded["static"]), 10)
 
 # %% [markdown]
 # ## Tokenizer
@@ -302,6 +296,8 @@ for size in (60, 200, 600, 2000):
     print(f"{size:5} types: {' '.join(bpe.tokenize('the plumber lives in ravenbridge'))}")
 
 # %%
+import json
+
 merges = [" + ".join(pair) for pair in json.loads(bpe.backend_tokenizer.to_str())["model"]["merges"]]
 print("first merges:", ", ".join(merges[:8]))
 print("last merges: ", ", ".join(merges[-4:]))
@@ -316,6 +312,7 @@ print("last merges: ", ", ".join(merges[-4:]))
 from utils.ngram import KneserNey
 
 
+# %%
 def ngram_units_run(seed, unit):
     """Perplexity per unit and bits per word of an n-gram model over words or characters."""
     split = (lambda d: d.words) if unit == "word" else (lambda d: list(d.text))
@@ -331,6 +328,8 @@ units = lab.sweep(
     "units", ngram_units_run, [{"seed": s, "unit": u} for u in ("word", "character") for s in range(5)],
     live=lambda s: s["seed"] == 0,
 )  # fmt: skip
+
+# %%
 lab.check(units, "bits", by=["unit"])
 of = {u: units.recorded.query("unit == @u").sort_values("seed") for u in ("word", "character")}
 for unit, frame in of.items():
@@ -339,19 +338,8 @@ for unit, frame in of.items():
     )
 
 # %% tags=["hide-input"]
-lab.record(
-    id="units-perplexity", claim="PT-24", cell="tokenizer", seeds=5,
-    interval=ratio_ci(of["word"]["perplexity"], of["character"]["perplexity"]),
-    statement="The perplexity per unit of the same kind of model depends on the unit by a large factor.",
-    metric="perplexity per word divided by perplexity per character, Kneser-Ney n-grams", rule="ci95[0] > 2",
-    published="about 29 against about 24 on WikiText-103, put down mainly to the vocabulary", source="naacl2019code",
-)  # fmt: skip
-lab.record(
-    id="units-bits", claim="PT-24", cell="tokenizer", seeds=5, unit="bits per word",
-    interval=paired_ci(of["character"]["bits"], of["word"]["bits"]),
-    statement="Counted in bits per word, word and character models can be compared: characters cost a little more.",
-    metric="bits per word, characters (order 10) minus words (order 5)", rule="-1 < ci95[0] and ci95[1] < 1",
-)  # fmt: skip
+lab.conclude("units-perplexity", ratio_ci(of["word"]["perplexity"], of["character"]["perplexity"]), 5)
+lab.conclude("units-bits", paired_ci(of["character"]["bits"], of["word"]["bits"]), 5)
 
 # %% [markdown]
 # ## Language models
@@ -368,12 +356,14 @@ counted = [document.words for document in world.corpus(1_000_000)]
 test_words = [document.words for document in held_out]
 
 
+# %%
 def ngram_bits(order):
     """Bits per word of a Kneser-Ney model of this order, one value for each held-out text."""
     model = KneserNey(order).fit(counted)
     return [sum(model.bits(text)) for text in test_words]
 
 
+# %%
 ngrams = {order: ngram_bits(order) for order in (1, 5)}
 for order, scored in ngrams.items():
     print(f"{order}-gram: {sum(scored) / words.total():.3f} bits per word, exact {EXACT:.3f}")
@@ -383,31 +373,21 @@ for order, scored in ngrams.items():
 # hand: shift by one, take the log-probability of what came.
 
 # %%
-from transformers import GPT2Config, GPT2LMHeadModel
-
 tokenizer = checkpoints.load_tokenizer()
-
-
-def small_gpt(width, layers=2, vocabulary=2048):
-    """A GPT-2 with random weights; the standard deviation suits its small width."""
-    return GPT2LMHeadModel(GPT2Config(
-        vocab_size=vocabulary, n_layer=layers, n_embd=width, n_head=max(1, width // 32), n_positions=160,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.06, bos_token_id=2, eos_token_id=3,
-        activation_function="gelu_pytorch_tanh", attn_implementation="eager", pad_token_id=0,
-    ))  # fmt: skip
-
 
 # %%
 torch.manual_seed(0)
-tiny = small_gpt(128).eval()
+tiny = training.gpt(128, 2, len(tokenizer)).eval()
 ids = torch.tensor(training.encode(tokenizer, [held_out[0].text]))
 with torch.no_grad():
     logits = tiny(input_ids=ids).logits
 by_hand = -logits[0, :-1].log_softmax(-1)[range(ids.shape[1] - 1), ids[0, 1:]].mean()
+
+# %%
 with torch.no_grad():
     assert torch.isclose(by_hand, training.causal_loss(tiny, ids, 0), atol=1e-4)
 print(
-    f"untrained: {by_hand / math.log(2):.1f} bits per token; guessing evenly costs {math.log2(len(tokenizer)):.1f}"
+    f"untrained: {by_hand / np.log(2):.1f} bits per token; guessing evenly costs {np.log2(len(tokenizer)):.1f}"
 )
 
 # %% [markdown]
@@ -426,23 +406,27 @@ print("asked for:", " ".join(tokenizer.convert_ids_to_tokens(ids[chosen].tolist(
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 torch.manual_seed(0)
-live = small_gpt(128)
+live = training.gpt(128, 2, len(tokenizer))
 texts = (document.text for document in world.documents("live"))
 losses = training.pretrain(live, training.batches(texts, tokenizer, 2000), training.causal_loss, steps=100)
 for step in (0, 10, 30, 99):
-    print(f"step {step:3}: {losses[step] / math.log(2):.2f} bits per token")
+    print(f"step {step:3}: {losses[step] / np.log(2):.2f} bits per token")
 
 # %%
 from transformers import ModernBertForMaskedLM
 
 causal, _ = checkpoints.load_causal()
 masked, _ = checkpoints.load_masked()
+
+# %%
 for name, model in (("causal", causal), ("masked", masked)):
     recipe = checkpoints.recipe(name)
     size = sum(p.numel() for p in model.parameters()) / 1e6
     print(
         f"{name}: {size:.1f} M parameters, {recipe['tokens'] / 1e6:.0f} M tokens, {recipe['bytes'] / 1e6:.1f} MB"
     )
+
+# %%
 assert isinstance(masked, ModernBertForMaskedLM)
 
 # %% [markdown]
@@ -453,7 +437,7 @@ assert isinstance(masked, ModernBertForMaskedLM)
 stream = training.batches((d.text for d in world.documents("more")), tokenizer, 2000)
 loss = training.masked_loss(0.15, tokenizer.mask_token_id)
 first = training.pretrain(masked, stream, loss, steps=20, peak=1e-5, warmup=5)
-print(f"masked checkpoint: {np.mean(first) / math.log(2):.2f} bits per masked token over 20 more steps")
+print(f"masked checkpoint: {np.mean(first) / np.log(2):.2f} bits per masked token over 20 more steps")
 masked, _ = checkpoints.load_masked()
 
 # %% [markdown]
@@ -461,72 +445,31 @@ masked, _ = checkpoints.load_masked()
 # dropped between time steps, and one text running on into the next.
 
 # %%
-from fastai.text.all import (
-    AWD_LSTM,
-    DataLoaders,
-    LMDataLoader,
-    LMTensorText,
-    awd_lstm_lm_config,
-    language_model_learner,
-)
-
-
-def lstm_learner(documents, vocabulary, shape):
-    """A fastai learner with an AWD-LSTM language model of this shape, on texts of known words."""
-    index = {word: i for i, word in enumerate(vocabulary)}
-    rows = [LMTensorText([index["xxbos"], *(index[w] for w in d.words)]) for d in documents]
-    loader = LMDataLoader(rows, bs=shape["rows"], seq_len=40)
-    loaders = DataLoaders(loader, loader, device="cpu")
-    loaders.vocab = vocabulary
-    config = awd_lstm_lm_config | {key: shape[key] for key in ("emb_sz", "n_hid", "n_layers")}
-    return language_model_learner(
-        loaders, AWD_LSTM, config=config, pretrained=False, drop_mult=shape["drop_mult"]
-    )
-
-
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
-from fastai.callback.all import *  # noqa: F403 - fastai adds `no_bar` to learners here
+from fastai.callback.progress import ProgressCallback
 
 shape = checkpoints.config("awd_lstm")
+small = {**shape, "emb_sz": 64, "n_hid": 128}
 settings.seed_everything(0)
-learner = lstm_learner(
-    world.corpus(40_000, "live"), shape["vocabulary"], {**shape, "emb_sz": 64, "n_hid": 128}
-)
-with learner.no_bar(), learner.no_logging():
+learner = lstm.learner([d.words for d in world.corpus(40_000, "live")], shape["vocabulary"], small)
+learner.remove_cb(ProgressCallback)
+
+# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
+with learner.no_logging():
     learner.fit_one_cycle(1, 2e-2)
-print(f"after 40,000 words: {learner.recorder.losses[-1].item() / math.log(2):.2f} bits per word")
+print(f"after 40,000 words: {learner.recorder.losses[-1].item() / np.log(2):.2f} bits per word")
 
 # %% [markdown]
-# The checkpoint again comes from more of the same, six million words. To score it text by text like the others, we read
-# its log-probabilities ourselves.
+# The checkpoint again comes from more of the same, three million words. Now all models on ten fresh texts of 20,000 words
+# each.
 
 
 # %%
-@torch.no_grad()
-def lstm_bits(model, vocabulary, texts, rows=64):
-    """Bits of each text, with its end read as the start mark of the next text."""
-    index = {word: i for i, word in enumerate(vocabulary)}
-    start = index["xxbos"]
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    found = [0.0] * len(texts)
-    for at in range(0, len(order), rows):
-        some = order[at : at + rows]
-        ids = [[start, *(index[w] for w in texts[i]), start] for i in some]
-        batch = training.pad(ids, max(map(len, ids)), 1)  # fastai's padding id
-        model.reset()
-        model[0].bs = len(some)
-        logp = model(batch[:, :-1])[0].log_softmax(-1)
-        picked = logp.gather(-1, batch[:, 1:, None])[..., 0] * (batch[:, 1:] != 1)
-        for i, row in zip(some, picked.sum(1).tolist(), strict=True):
-            found[i] = -row / math.log(2)
-    return found
+recurrent = lstm.learner([held_out[0].words] * 40, shape["vocabulary"], shape).model.eval()
+checkpoints.load_into(recurrent, "awd_lstm")
+five = KneserNey(5).fit(counted)
 
 
 # %%
-lstm = lstm_learner(world.corpus(3000, "live"), shape["vocabulary"], shape).model.eval()
-checkpoints.load_into(lstm, "awd_lstm")
-
-
 def held_out_run(seed):
     """Bits per word of every model, and the exact ones, on one fresh text of 20,000 words."""
     documents = world.corpus(20_000, f"held out {seed}")
@@ -534,10 +477,9 @@ def held_out_run(seed):
     scored = {
         "exact": [d.bits for d in documents],
         "causal": map(sum, training.token_bits(causal, tokenizer, [d.text for d in documents])),
-        "lstm": lstm_bits(lstm, shape["vocabulary"], [d.words for d in documents]),
+        "lstm": lstm.bits(recurrent, shape["vocabulary"], [d.words for d in documents]),
+        "ngram": [sum(five.bits(d.words)) for d in documents],
     }
-    five = KneserNey(5).fit(counted)
-    scored["ngram"] = [sum(five.bits(d.words)) for d in documents]
     return {name: sum(values) / total for name, values in scored.items()}
 
 
@@ -565,32 +507,41 @@ print({name: round(value, 2) for name, value in bars.items()})
 
 # %% tags=["hide-input"]
 recorded = models.recorded
-lab.record(
-    id="causal-gap", claim="PT-28", cell="language-models", seeds=10, unit="bits per word",
-    interval=paired_ci(recorded["causal"], recorded["exact"]), rule="ci95[1] < 0.12",
-    statement="A small causal Transformer comes within 0.12 bits per word of the exact entropy of its text.",
-    metric="bits per word, causal checkpoint minus exact entropy, on fresh text",
-)  # fmt: skip
-for name, label in (("causal", "causal Transformer"), ("lstm", "AWD-LSTM")):
-    lab.record(
-        id=f"ngram-minus-{name}", claim="PT-29", cell="language-models", seeds=10, unit="bits per word",
-        interval=paired_ci(recorded["ngram"], recorded[name]), rule="ci95[0] > 0",
-        statement=f"The {label} predicts held-out text better than a 5-gram with Kneser-Ney smoothing.",
-        metric=f"bits per word, 5-gram minus {label}, on fresh text",
-    )  # fmt: skip
+lab.conclude("causal-gap", paired_ci(recorded["causal"], recorded["exact"]), 10)
+for name in ("causal", "lstm"):
+    lab.conclude(f"ngram-minus-{name}", paired_ci(recorded["ngram"], recorded[name]), 10)
 
 # %% [markdown]
 # Loss is one number for many abilities. What did the causal model *say*? Sample from it, and look for what is grammatical,
 # what is coherent, and what is true in this world.
 
-# %% tags=["nbval-ignore-output"] reason="samples differ between processors"
+# %%
 settings.seed_everything(3)
 start = torch.tensor([[tokenizer.bos_token_id]])
+
+# %% tags=["nbval-ignore-output"] reason="samples differ between processors"
 for _ in range(4):
     out = causal.generate(
         start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, max_new_tokens=60
     )
     print("-", tokenizer.decode(out[0], skip_special_tokens=True))
+
+# %% [markdown]
+# The masked model can't be sampled from left to right, but it can be asked to fill a gap, and so can you: which three words
+# fit best? The second gap wants the number of a noun that stands four words away.
+
+# %% tags=["nbval-ignore-output"] reason="numbers of networks differ between processors"
+for text in ("sadly , the soup was <mask> .", "the nurses near the busy ward <mask> feverish ."):
+    ids = torch.tensor(training.encode(tokenizer, [text]))
+    best = masked(ids).logits[ids == tokenizer.mask_token_id].softmax(-1).topk(3)
+    guesses = zip(
+        tokenizer.convert_ids_to_tokens(best.indices[0].tolist()), best.values[0].tolist(), strict=True
+    )
+    print(text, "->", ", ".join(f"{word.strip('▁')} {share:.2f}" for word, share in guesses))
+
+# %% tags=["nbval-ignore-output"] reason="samples differ between processors"
+for seed in range(3):
+    print("-", lstm.sample(recurrent, shape["vocabulary"], seed))
 
 # %% [markdown]
 # And the order of learning? Five times we train a model of two layers on fresh text, and stop now and then to ask three
@@ -599,44 +550,44 @@ for _ in range(4):
 
 
 # %%
-def preferred(model, pairs):
-    """Share of pairs whose first text is the more probable one."""
-    total = [
-        sum(row) for row in training.token_bits(model, tokenizer, [text for pair in pairs for text in pair])
-    ]
-    return float(np.mean([a < b for a, b in zip(total[::2], total[1::2], strict=True)]))
-
-
-agreement = [(" ".join(p.good), " ".join(p.bad)) for p in tasks.agreement(world, 150, 1, "lab")]
-cues = [(" ".join(p.good), " ".join(p.bad)) for p in tasks.polarity_cues(world, 150, "lab")]
+agreement = tasks.agreement(world, 150, 1, "lab")
+cues = tasks.polarity_cues(world, 150, "lab")
 homes = [person.facts["born in"] for person in world.people]
+
+# %%
 facts = [
-    (f"{p.name} was born in {p.facts['born in']} .", f"{p.name} was born in {other} .")
+    tasks.MinimalPair(
+        *((*f"{p.name} was born in".split(), town, ".") for town in (p.facts["born in"], other)), 5
+    )
     for p, other in zip(world.people[:150], homes[7:157], strict=True)
     if other != p.facts["born in"]
 ]
+
+# %%
 for pair in (agreement[0], cues[0], facts[0]):
-    print(" | ".join(pair))
+    print(" ".join(pair.good), "|", pair.bad[pair.position])
 
 # %%
 STEPS = (0, 200, 400, 600, 800, 1000, 1200)
 
 
+# %%
 def learning_run(seed):
     """Train a small causal model on fresh text; the three accuracies at each of STEPS."""
-    model, found = small_gpt(128), {}
+    model, found = training.gpt(128, 2, len(tokenizer)), {}
 
     def ask(done):
+        if done not in STEPS:
+            return
         model.eval()
         for name, pairs in (("agreement", agreement), ("cues", cues), ("facts", facts)):
-            found[f"{name} {done}"] = preferred(model, pairs)
+            found[f"{name} {done}"] = training.preferred(model, tokenizer, pairs)
         model.train()
 
     ask(0)
     texts = (document.text for document in world.documents(f"learning {seed}"))
     batches = training.batches(texts, tokenizer, 2000)
-    watch = lambda step, _: ask(step + 1) if step + 1 in STEPS else None  # noqa: E731
-    training.pretrain(model, batches, training.causal_loss, STEPS[-1], watch=watch)
+    training.pretrain(model, batches, training.causal_loss, STEPS[-1], watch=lambda step, _: ask(step + 1))
     return found
 
 
@@ -657,16 +608,9 @@ ax.legend()
 show(fig)
 
 # %% tags=["hide-input"]
-for id, name, what in (
-    ("learns-agreement", "agreement", "agreement across one attractor"),
-    ("learns-facts", "facts", "choosing a person's birthplace"),
-):
-    lab.record(
-        id=id, claim="PT-14", cell="language-models", seeds=5, rule="ci95[0] > 0",
-        interval=paired_ci(learning.recorded[f"{name} {STEPS[-1]}"], learning.recorded[f"{name} 0"]),
-        statement=f"Predicting the next word teaches a network something that nobody asked of it: {what}.",
-        metric=f"accuracy in {what}, after {STEPS[-1]} steps minus before training",
-    )  # fmt: skip
+for name in ("agreement", "facts"):
+    gained = paired_ci(learning.recorded[f"{name} {STEPS[-1]}"], learning.recorded[f"{name} 0"])
+    lab.conclude(f"learns-{name}", gained, 5)
 
 # %% [markdown]
 # ## Real text
@@ -680,6 +624,8 @@ for id, name, what in (
 from utils.text import wikitext
 
 FULL = settings.profile() == "full"
+
+# %%
 if FULL and settings.device("about 10 minutes for a small network").type == "cuda":
     SIZE = {"width": 512, "layers": 8, "steps": 12_000, "vocabulary": 12_000, "tokens": 16_000, "rate": 6e-4}
 elif FULL:
@@ -688,6 +634,7 @@ else:
     SIZE = {"width": 128, "layers": 2, "steps": 100, "vocabulary": 1500, "tokens": 2000, "rate": 2e-3}
 
 
+# %%
 def source(split, longest=48):
     """The texts of the profile, `train` or `test`, in pieces of at most `longest` words."""
     texts = wikitext(split) if FULL else [d.text for d in world.corpus(100_000, f"source {split}")]
@@ -695,6 +642,7 @@ def source(split, longest=48):
     return [" ".join(line[i : i + longest]) for line in lines for i in range(0, len(line), longest)]
 
 
+# %%
 def repeated(texts, seed):
     """A fixed list of texts, again and again in a new order."""
     random = np.random.default_rng(seed)
@@ -707,7 +655,7 @@ def real_text_run(seed):
     """Bits per word on the test text: unigram, 5-gram and causal Transformer over the same sub-words."""
     train, test = source("train"), source("test")
     bpe = training.train_tokenizer(train, SIZE["vocabulary"])
-    model = small_gpt(SIZE["width"], SIZE["layers"], len(bpe))
+    model = training.gpt(SIZE["width"], SIZE["layers"], len(bpe))
     batches = training.batches(repeated(train, seed), bpe, SIZE["tokens"])
     training.pretrain(model, batches, training.causal_loss, SIZE["steps"], SIZE["rate"])
     total = sum(len(text.split()) + 1 for text in test)
@@ -723,18 +671,16 @@ def real_text_run(seed):
     return found
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 real = lab.sweep("real text", real_text_run, [{"seed": s} for s in range(5)], live=lambda s: s["seed"] == 0)
+
+# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(real, "causal", by=[])
 for name in ("unigram", "5-gram", "causal"):
     print(f"{name:8} {mean_ci(real.recorded[name])} bits per word")
-lab.record(
-    id="real-text", claim="PT-29", cell="real-text", seeds=5, unit="bits per word", rule="ci95[0] > 0",
-    interval=paired_ci(real.recorded["5-gram"], real.recorded["causal"]),
-    statement="Trained on the same sub-words, a causal Transformer predicts held-out text better than a 5-gram.",
-    metric=f"bits per word, 5-gram minus causal Transformer, {SIZE['steps']} steps, "
-    f"{int(real.recorded['words'].iloc[0]):,} words of {'WikiText-2' if FULL else 'the course world'}",
-)  # fmt: skip
+lab.conclude(
+    "wikitext" if FULL else "real-text", paired_ci(real.recorded["5-gram"], real.recorded["causal"]), 5
+)
 
 # %% [markdown]
 # In `mini` a hundred steps are too few for the Transformer, and the 5-gram, which needs one look at each word, wins: counting is
@@ -752,26 +698,11 @@ fresh = world.corpus(20_000, "scaling test")
 FLOOR = sum(d.bits for d in fresh) / sum(len(d.words) + 1 for d in fresh)
 probe_train, probe_test = tasks.sentiment(world, 500, "train"), tasks.sentiment(world, 500, "test new words")
 
-# %%
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-
-def frozen_accuracy(model, train, test):
-    """Accuracy of a linear probe on pooled states of a frozen model."""
-    x, y = (
-        classification.features(model, tokenizer, [" ".join(t.words) for t in texts])
-        for texts in (train, test)
-    )
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    return probe.fit(x, [t.label for t in train]).score(y, [t.label for t in test])
-
 
 # %%
 def scaling_run(seed, width, text):
     """Train one model; bits per word on fresh text, and the accuracy of a linear probe on its states."""
-    model = small_gpt(width)
+    model = training.gpt(width, 2, len(tokenizer))
     corpus = [document.text for document in world.corpus(text, f"scaling {seed}")]
     training.pretrain(
         model, training.batches(repeated(corpus, seed), tokenizer, 2000), training.causal_loss, steps=300
@@ -779,20 +710,24 @@ def scaling_run(seed, width, text):
     scored = training.token_bits(model, tokenizer, [d.text for d in fresh])
     return {
         "bits": sum(map(sum, scored)) / sum(len(d.words) + 1 for d in fresh),
-        "probe": frozen_accuracy(model, probe_train, probe_test),
+        "probe": classification.probe_accuracy(model, tokenizer, probe_train, [probe_test])[0],
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 WIDTHS, TEXTS = (32, 64, 128), (20_000, 60_000, 180_000, 540_000)
 grid = [{"width": 64, "text": t} for t in TEXTS] + [
     {"width": w, "text": TEXTS[-1]} for w in WIDTHS if w != 64
 ]
+
+# %%
 scaling = lab.sweep(
     "scaling", scaling_run, [{**g, "seed": s} for g in grid for s in range(5)],
     live=lambda s: s["seed"] == 0 and s["width"] == 64 and s["text"] in (TEXTS[0], TEXTS[-1]),
 )  # fmt: skip
+
+# %%
 lab.check(scaling, "bits", by=["width", "text"])
 
 # %% [markdown]
@@ -819,51 +754,19 @@ print(
 )
 
 # %% tags=["hide-input"]
-lab.record(
-    id="data-slope", claim="PT-17", cell="scaling", seeds=5, unit="bits per word", rule="ci95[1] < 0",
-    interval=slope_ci(np.log2(by_text["text"]), by_text["bits"]),
-    statement="More pretraining text lowers the loss at the same number of updates.",
-    metric="change of bits per word for each doubling of different text, two layers of width 64",
-)  # fmt: skip
-lab.record(
-    id="size-slope", claim="PT-18", cell="scaling", seeds=5, unit="bits per word", rule="ci95[1] < 0",
-    interval=slope_ci(np.log2(by_size["parameters"]), by_size["bits"]),
-    statement="More parameters lower the loss at the same text and number of updates.",
-    metric="change of bits per word for each doubling of parameters, 540,000 different words",
-)  # fmt: skip
-lab.record(
-    id="scaling-exponent", claim="S19-23", cell="scaling", seeds=5, rule="ci95[1] < 0", interval=exponent,
-    statement="The loss above the entropy falls as a power of the amount of text.",
-    metric="slope of log(bits above the entropy) over log(text)",
-    published="0.095 for the loss itself over data, second-hand", source="kaplan2020scaling",
-)  # fmt: skip
+lab.conclude("data-slope", slope_ci(np.log2(by_text["text"]), by_text["bits"]), 5)
+lab.conclude("size-slope", slope_ci(np.log2(by_size["parameters"]), by_size["bits"]), 5)
+lab.conclude("scaling-exponent", exponent, 5)
 
 # %% [markdown]
 # Is a better language model also a better teacher? For each run we fitted a linear probe for sentiment on its frozen
 # states, with 500 labels, and tested it on reviews whose polar words no label ever showed.
 
 # %%
-from scipy.stats import bootstrap, spearmanr
-
-
-def rank_correlation_ci(x, y):
-    """Spearman's rank correlation with a 95 % bootstrap interval over runs."""
-    result = bootstrap(
-        (np.asarray(x), np.asarray(y)), lambda a, b: spearmanr(a, b).statistic, paired=True, vectorized=False,
-        method="percentile", n_resamples=2000, rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return Interval(float(spearmanr(x, y).statistic), result.low, result.high, "bootstrap over runs", len(x))
-
-
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 quality = rank_correlation_ci(runs["bits"], runs["probe"])
 print("rank correlation of loss and probe accuracy:", quality)
-lab.record(
-    id="quality-transfer", claim="PT-19", cell="scaling", seeds=5, rule="ci95[1] < 0", interval=quality,
-    statement="Language models with a lower loss give better frozen features.",
-    metric="Spearman correlation of bits per word and probe accuracy on new words, over all runs of the section",
-    published="vanilla against AWD-LSTM: TREC-6 error 7.41 against 5.69, IMDb 5.98 against 5.00", source="howard2018ulmfit",
-)  # fmt: skip
+lab.conclude("quality-transfer", quality, 5)
 
 # %% [markdown]
 # ## Objectives
@@ -897,6 +800,7 @@ class Tagger(torch.nn.Module):
 TAGS = sorted({tag for sentence in tasks.tagging(world, 3000) for tag in sentence.pos})
 
 
+# %%
 def tag_batches(seed, rows=48):
     """Ids and tag numbers [rows, width] of reviews; the tag stands at a word's last sub-word, -100 elsewhere."""
     stream = world.documents(f"objective {seed}", "review")
@@ -921,6 +825,7 @@ from utils.world import lexicon
 CUES = " ".join([*lexicon.POSITIVE_CUES.values(), *lexicon.NEGATIVE_CUES.values()]).split()
 
 
+# %%
 def cue_batches(seed, rows=48):
     """Ids [rows, width] of reviews without their first cue word, and the number of that word in the first column."""
     stream = (d for d in world.documents(f"objective {seed}", "review") if any(w in CUES for w in d.words))
@@ -940,6 +845,7 @@ def tag_loss(tagger, batch, step):
     return torch.nn.functional.cross_entropy(tagger(batch[0]).transpose(1, 2), batch[1], ignore_index=-100)
 
 
+# %%
 def cue_loss(tagger, batch, step):
     """Nats of the cut-out cue word, read off the last state."""
     ids = batch[:, 1:]
@@ -958,9 +864,10 @@ def review_texts(seed, kind="review", shuffle=False):
         yield " ".join(text)
 
 
+# %%
 def pretrained_by(objective, seed, steps=300, width=64):
     """A small network after `steps` updates of one objective, about 2,000 tokens each."""
-    model = small_gpt(width)
+    model = training.gpt(width, 2, len(tokenizer))
     if objective == "gold tags":
         training.pretrain(Tagger(model, len(TAGS)), tag_batches(seed), tag_loss, steps)
     elif objective == "cue words":
@@ -973,34 +880,29 @@ def pretrained_by(objective, seed, steps=300, width=64):
 
 
 # %%
-def tuned_accuracy(model, labels, updates, rate, seed, splits=("test", "test new words")):
-    """Tune a classifier on `labels` reviews; its accuracy on 400 reviews of each split."""
-    train = tasks.sentiment(world, labels, "train", seed)
-    classifier = classification.Classifier(model, tokenizer, 2)
-    texts = [" ".join(item.words) for item in train]
-    classification.fine_tune(classifier, texts, [item.label for item in train], updates, rate, seed)
-    found = {}
-    for split in splits:
-        test = tasks.sentiment(world, 400, split, seed)
-        guesses = classification.predict(classifier, [" ".join(item.words) for item in test])
-        found[split] = float(np.mean(guesses == [item.label for item in test]))
-    return found
-
-
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
+NEW = (400, "test new words")
 OBJECTIVES = ("nothing", "reviews", "gold tags", "cue words", "scenes", "shuffled reviews")
 
 
+# %%
 def objective_run(seed, objective):
     """Pretrain by one objective, tune on 128 labels, test on known and on new polar words."""
-    found = tuned_accuracy(pretrained_by(objective, seed), 128, 96, 1e-3, seed)
-    return {"known": found["test"], "new": found["test new words"]}
+    train, *tests = (
+        tasks.sentiment(world, n, split, seed) for n, split in ((128, "train"), (400, "test"), NEW)
+    )
+    model = pretrained_by(objective, seed)
+    known, new = classification.tuned_accuracy(model, tokenizer, train, tests, 96, 1e-3, seed)
+    return {"known": known, "new": new}
 
 
+# %%
 objectives = lab.sweep(
     "objectives", objective_run, [{"objective": o, "seed": s} for o in OBJECTIVES for s in range(8)],
     live=lambda s: s["seed"] == 0 and s["objective"] in ("nothing", "cue words"),
 )  # fmt: skip
+
+# %%
 lab.check(objectives, "new", by=["objective"], slack=0.02)
 
 # %% mystnb={"image": {"alt": "Accuracy on new polar words after each kind of pretraining with intervals over seeds: nothing, language modeling on reviews, gold tags, cue words, scenes and shuffled reviews; the printed list gives the values."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
@@ -1018,18 +920,16 @@ show(fig)
 
 # %% tags=["hide-input"]
 COMPARED = {
-    "unsupervised-scratch": ("OV-02", "reviews", "nothing", "Language modeling on raw reviews helps sentiment on new words."),
-    "supervised-unsupervised": ("PT-03", "gold tags", "reviews", "Supervised pretraining on tags beats language modeling."),
-    "distant-unsupervised": ("PT-04", "cue words", "reviews", "A distant signal near the task beats language modeling."),
-    "domain-match": ("PT-27", "reviews", "scenes", "Pretraining on text like the target's beats pretraining on other text."),
-    "word-order": ("IN-15", "shuffled reviews", "nothing", "Pretraining on shuffled words hurts, below no pretraining."),
-}  # fmt: skip
-for id, (claim, a, b, statement) in COMPARED.items():
-    lab.record(
-        id=id, claim=claim, cell="objectives", seeds=8, interval=paired_ci(new[a], new[b]), statement=statement,
-        metric=f"accuracy on new words, 128 labels, pretrained by {a} minus {b}",
-        rule="ci95[1] < 0" if id == "word-order" else "ci95[0] > 0",
-    )  # fmt: skip
+    "unsupervised-scratch": ("reviews", "nothing"),
+    "supervised-unsupervised": ("gold tags", "reviews"),
+    "distant-unsupervised": ("cue words", "reviews"),
+    "domain-match": ("reviews", "scenes"),
+    "word-order": ("shuffled reviews", "nothing"),
+}
+
+# %% tags=["hide-input"]
+for id, (a, b) in COMPARED.items():
+    lab.conclude(id, paired_ci(new[a], new[b]), 8)
 
 # %% [markdown]
 # ## What it buys
@@ -1041,33 +941,42 @@ for id, (claim, a, b, statement) in COMPARED.items():
 # the tuned network beat one trained from scratch on 1,024?
 
 # %%
-from sklearn.feature_extraction.text import CountVectorizer
-
 LABELS = (32, 64, 128, 256, 512, 1024)
 UPDATES = {32: 64, 64: 64, 128: 96, 256: 128, 512: 192, 1024: 256}
 
 
+# %%
 def starting_point(method, seed):
     """The causal checkpoint, or the same network with random weights."""
     if method == "tuned":
         return checkpoints.load_causal()[0]
     torch.manual_seed(seed)
-    return GPT2LMHeadModel(causal.config)
+    return type(causal)(causal.config)
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 def rate_run(seed, method, rate):
     """Validation accuracy of a method with a learning rate, 128 labels."""
-    return tuned_accuracy(starting_point(method, seed), 128, UPDATES[128], rate, 100 + seed, ["validation"])
+    train, check = (
+        tasks.sentiment(world, n, split, 100 + seed) for n, split in ((128, "train"), (400, "validation"))
+    )
+    model = starting_point(method, 100 + seed)
+    (found,) = classification.tuned_accuracy(model, tokenizer, train, [check], UPDATES[128], rate, 100 + seed)
+    return {"validation": found}
 
 
+# %%
 RATES = [
     {"method": m, "rate": r, "seed": s}
     for m in ("scratch", "tuned")
     for r in (3e-4, 1e-3, 3e-3)
     for s in range(3)
 ]
+
+# %%
 rates = lab.sweep("rates", rate_run, RATES, live=lambda s: s == {"method": "tuned", "rate": 3e-4, "seed": 0})
+
+# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(rates, "validation", by=["method", "rate"], slack=0.02)
 mean = rates.recorded.groupby(["method", "rate"])["validation"].mean()
 BEST = {method: mean[method].idxmax() for method in ("scratch", "tuned")}
@@ -1075,38 +984,34 @@ print(mean.round(3).to_dict(), BEST)
 
 
 # %%
-def counted_accuracy(train, tests):
-    """Logistic regression on word counts."""
-    counts = CountVectorizer(token_pattern=r"\S+")
-    x = counts.fit_transform(" ".join(t.words) for t in train)
-    model = LogisticRegression(max_iter=1000).fit(x, [t.label for t in train])
-    return [model.score(counts.transform(" ".join(t.words) for t in s), [t.label for t in s]) for s in tests]
-
-
 def sentiment_run(seed, method, labels):
     """Accuracy of a method on test reviews with known and with new polar words."""
     train = tasks.sentiment(world, labels, "train", seed)
     tests = [tasks.sentiment(world, 400, split, seed) for split in ("test", "test new words")]
     if method in BEST:
-        model = starting_point(method, seed)
-        found = list(tuned_accuracy(model, labels, UPDATES[labels], float(BEST[method]), seed).values())
+        rest = UPDATES[labels], float(BEST[method]), seed
+        found = classification.tuned_accuracy(starting_point(method, seed), tokenizer, train, tests, *rest)
     elif method == "frozen":
-        found = [frozen_accuracy(causal, train, test) for test in tests]
+        found = classification.probe_accuracy(causal, tokenizer, train, tests)
     else:
-        found = counted_accuracy(train, tests)
-    return {"accuracy": float(found[0]), "accuracy_new": float(found[1])}
+        found = classification.counted_accuracy(train, tests)
+    return {"accuracy": found[0], "accuracy_new": found[1]}
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 METHODS = {"tuned": "pretrained", "frozen": "frozen", "scratch": "scratch", "bag of words": "baseline"}
 settings_grid = [{"method": m, "labels": n, "seed": s} for m in METHODS for n in LABELS for s in range(10)]
 LIVE = [("tuned", 32), ("scratch", 32), ("frozen", 32), ("frozen", 1024), ("bag of words", 1024)]
+
+# %%
 sentiment = lab.sweep(
     "sentiment",
     sentiment_run,
     settings_grid,
     live=lambda s: s["seed"] == 0 and (s["method"], s["labels"]) in LIVE,
 )
+
+# %%
 lab.check(sentiment, "accuracy_new", by=["method", "labels"], slack=0.02)
 lab.check(sentiment, "accuracy", by=["method", "labels"], slack=0.02)
 
@@ -1138,6 +1043,7 @@ def accuracies(method, labels, metric="accuracy_new"):
     return frame[metric].to_numpy()
 
 
+# %%
 def labels_from_scratch(target, seed):
     """How many labels training from scratch needs for this accuracy on known words, between the measured points."""
     reached = [accuracies("scratch", n, "accuracy")[seed] for n in LABELS]
@@ -1145,28 +1051,16 @@ def labels_from_scratch(target, seed):
     return float(2 ** np.interp(target, best, np.log2(LABELS)))
 
 
+# %%
 ratios = [labels_from_scratch(accuracies("tuned", 32, "accuracy")[seed], seed) / 32 for seed in range(10)]
 print("labels from scratch for one label of the tuned network (at most 32 can be seen):", mean_ci(ratios))
 
 # %% tags=["hide-input"]
-lab.record(
-    id="label-gap", claim="IN-01", cell="what-it-buys", seeds=10, rule="ci95[0] > 0",
-    interval=paired_ci(accuracies("tuned", 32), accuracies("scratch", 1024)),
-    statement="On words that no label showed, 32 labels on a pretrained network beat 1,024 labels from scratch.",
-    metric="accuracy on new words, tuned with 32 labels minus from scratch with 1,024",
-)  # fmt: skip
-lab.record(
-    id="label-ratio", claim="CO-02", cell="what-it-buys", seeds=10, rule="ci95[0] > 1", interval=mean_ci(ratios),
-    statement="Even on known words, training from scratch needs several times the labels of the pretrained network.",
-    metric="labels from scratch divided by 32 labels of the tuned network, same accuracy on known words (at most 32)",
-    published="10 times (IMDb) and 20 times (AG) with labelled text only, at 100 labels", source="howard2018ulmfit",
-)  # fmt: skip
-lab.record(
-    id="scratch-words", claim="IN-02", cell="what-it-buys", seeds=10, rule="ci95[0] > 0",
-    interval=paired_ci(accuracies("scratch", 1024, "accuracy"), accuracies("scratch", 1024)),
-    statement="A network trained from scratch on 1,024 labels knows what it was shown and little else.",
-    metric="accuracy from scratch with 1,024 labels, known minus new words",
-)  # fmt: skip
+lab.conclude("label-gap", paired_ci(accuracies("tuned", 32), accuracies("scratch", 1024)), 10)
+lab.conclude("label-ratio", mean_ci(ratios), 10)
+lab.conclude(
+    "scratch-words", paired_ci(accuracies("scratch", 1024, "accuracy"), accuracies("scratch", 1024)), 10
+)
 
 # %% [markdown]
 # Labels are one saving, updates another. ELMo's authors reported that a role labeller reached its old best after 10 epochs
@@ -1199,12 +1093,7 @@ def steps_run(seed, every=16):
 steps = lab.sweep("steps", steps_run, [{"seed": s} for s in range(6)], live=lambda s: False)
 ratio = ratio_ci(steps.recorded["scratch"], steps.recorded["tuned"])
 print("updates from scratch for each update of the tuned network:", ratio)
-lab.record(
-    id="steps-ratio", claim="PT-16", cell="what-it-buys", seeds=6, rule="ci95[0] > 1", interval=ratio,
-    statement="Tuning a pretrained network reaches the best of training from scratch in a fraction of the updates.",
-    metric="updates to the best validation accuracy from scratch, divided by updates of the tuned network to pass it",
-    published="486 epochs without ELMo, 10 with it (semantic role labeling)", source="peters2018elmo",
-)  # fmt: skip
+lab.conclude("steps-ratio", ratio, 6)
 
 # %% [markdown]
 # ## Cross-lingual
@@ -1214,9 +1103,14 @@ lab.record(
 # on language 2, *zero-shot*. How much must the languages have in common? Draw your curve before you run it.
 
 # %%
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
 from utils.world.language import Language
 
 
+# %%
 def two_languages(shared, seed):
     """An endless stream of texts of both languages in turn, and the second language."""
     language = Language(world, shared, seed)
@@ -1241,11 +1135,12 @@ def word_states(model, bpe, sentences):
     return torch.cat(found).numpy()
 
 
+# %%
 def zero_shot_run(seed, shared):
     """Tagging accuracy on language 2 of a tagger that saw language 1 only; share of common sub-words; bits."""
     texts, language = two_languages(shared, seed)
     bpe = training.train_tokenizer(islice(texts(), 6000), 1500)
-    model = small_gpt(64, vocabulary=len(bpe))
+    model = training.gpt(64, 2, len(bpe))
     training.pretrain(model, training.batches(texts(), bpe, 2000), training.causal_loss, steps=400)
     train, test = tasks.tagging(world, 800, f"l1 {seed}"), tasks.tagging(world, 300, f"l2 {seed}")
     gold = [[tag for s in some for tag in s.pos] for some in (train, test)]
@@ -1264,6 +1159,7 @@ def zero_shot_run(seed, shared):
     }
 
 
+# %%
 def common_pieces(texts, bpe, some=1000):
     """Share of the sub-words in use that both languages use, over the first texts of a stream."""
     ids = training.encode(bpe, list(islice(texts, some)))
@@ -1271,6 +1167,7 @@ def common_pieces(texts, bpe, some=1000):
     return len(one & two) / len(one | two)
 
 
+# %%
 def language_bits(model, bpe, seed):
     """Bits per word of language 1 on fresh text."""
     test = world.corpus(8000, f"bilingual test {seed}")
@@ -1309,15 +1206,17 @@ show(fig)
 from scipy.linalg import orthogonal_procrustes
 
 
+# %%
 def alone_run(seed):
     """Bits per word of language 1 after the same training on language 1 alone."""
     texts = [d.text for d in world.corpus(900_000, f"bilingual {seed}")]
     bpe = training.train_tokenizer(texts[:6000], 1500)
-    model = small_gpt(64, vocabulary=len(bpe))
+    model = training.gpt(64, 2, len(bpe))
     training.pretrain(model, training.batches(texts, bpe, 2000), training.causal_loss, steps=400)
     return {"bits": language_bits(model, bpe, seed)}
 
 
+# %%
 def procrustes_run(seed, known=50, asked=300):
     """Retrieval at 1 between two vector spaces trained apart, rotated by `known` word pairs."""
     spaces = []
@@ -1336,11 +1235,15 @@ def procrustes_run(seed, known=50, asked=300):
     return {"retrieval": float(np.mean(found == np.arange(known, len(common)))) - 1 / len(common)}
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 alone = lab.sweep("one language", alone_run, [{"seed": s} for s in range(5)], live=lambda s: False)
+
+# %%
 procrustes = lab.sweep(
     "procrustes", procrustes_run, [{"seed": s} for s in range(10)], live=lambda s: s["seed"] == 0
 )
+
+# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(procrustes, "retrieval", by=[], slack=0.02)
 half = languages.recorded.query("shared == 0.4").sort_values("seed")
 cost = paired_ci(half["bits"], alone.recorded.sort_values("seed")["bits"])
@@ -1349,31 +1252,10 @@ print("words found after the rotation, above chance:", mean_ci(procrustes.record
 
 # %% tags=["hide-input"]
 every = languages.recorded
-lab.record(
-    id="overlap-slope", claim="PT-21", cell="cross-lingual", seeds=5, rule="ci95[0] > 0",
-    interval=slope_ci(10 * every["common"], every["changed"]),
-    statement="The more sub-words two languages share, the better a tagger carries over, also on words they do not share.",
-    metric="zero-shot tagging accuracy on changed words for each 10 points of common sub-words",
-)  # fmt: skip
-lab.record(
-    id="zero-shot", claim="IN-06", cell="cross-lingual", seeds=5, rule="ci95[0] > 0",
-    interval=paired_ci(half["changed"], half["majority"]),
-    statement="A tagger trained on one language works on the other without any label, on words that it never saw.",
-    metric="zero-shot accuracy on changed words at 40 % shared types, minus the most frequent tag",
-    published="multilingual BERT, zero-shot XNLI: English 81.4, Spanish 74.3, Urdu 58.3", source="devlin2019bert",
-)  # fmt: skip
-lab.record(
-    id="procrustes", claim="PT-20", cell="cross-lingual", seeds=10, rule="ci95[0] > 0.1",
-    interval=mean_ci(procrustes.recorded["retrieval"]),
-    statement="Vector spaces trained apart are alike enough to be rotated onto each other with fifty word pairs.",
-    metric="retrieval at 1 of 300 words after an orthogonal alignment with 50 pairs, minus chance",
-)  # fmt: skip
-lab.record(
-    id="two-languages-cost", claim="PT-22", cell="cross-lingual", seeds=5, unit="bits per word", rule="ci95[0] > 0",
-    interval=cost, statement="A model of two languages is worse at each than a model of one, with the same updates.",
-    metric="bits per word of language 1, model of two languages (40 % shared) minus model of one",
-    published="XNLI accuracy, Chinese: 77.2 with a Chinese-only BERT, 74.2 multilingual", source="devlin2019bert",
-)  # fmt: skip
+lab.conclude("overlap-slope", slope_ci(10 * every["common"], every["changed"]), 5)
+lab.conclude("zero-shot", paired_ci(half["changed"], half["majority"]), 5)
+lab.conclude("procrustes", mean_ci(procrustes.recorded["retrieval"]), 10)
+lab.conclude("two-languages-cost", cost, 5)
 
 # %% [markdown]
 # ## Cost
@@ -1389,6 +1271,7 @@ KWH_PRICE, WATTS, EFFECTIVE = (
 )  # dollars; two laptop cores; operations a second that they really do
 
 
+# %%
 def training_cost(parameters, tokens):
     """Operations, hours, kWh and dollars of training on such a laptop."""
     operations = 6 * parameters * tokens
@@ -1396,16 +1279,21 @@ def training_cost(parameters, tokens):
     return operations, hours, hours * WATTS / 1000, hours * WATTS / 1000 * KWH_PRICE
 
 
+# %%
 parameters = sum(p.numel() for p in causal.parameters())
 tokens = checkpoints.recipe("causal")["tokens"]
 tuning_tokens = (
     sum(len(row) for row in training.encode(tokenizer, [" ".join(t.words) for t in probe_train])) / 500
 )
+
+# %%
 SCALES = {
     "tune on 1,024 labels": (parameters, UPDATES[1024] * 16 * tuning_tokens),
     "causal checkpoint": (parameters, tokens),
     "BERT-base on 137 G tokens": (110e6, 137e9),
 }
+
+# %%
 for name, (size, seen) in SCALES.items():
     operations, hours, kwh, dollars = training_cost(size, seen)
     print(
@@ -1416,7 +1304,7 @@ for name, (size, seen) in SCALES.items():
 import time
 
 batch = next(training.batches((d.text for d in held_out), tokenizer, 3000))
-model = small_gpt(192, 4)
+model = training.gpt(192, 4, len(tokenizer), heads=4)
 started = time.perf_counter()
 training.pretrain(model, [batch] * 5, training.causal_loss, steps=5)
 print(f"{5 * batch.numel() / (time.perf_counter() - started):,.0f} tokens a second on this machine")
@@ -1434,14 +1322,12 @@ def cost_run(seed):
     return {"ratio": tokens / (UPDATES[1024] * 16 * length)}
 
 
+# %%
 costs = lab.sweep("costs", cost_run, [{"seed": s} for s in range(5)], live=lambda s: s["seed"] == 0)
+
+# %%
 lab.check(costs, "ratio", by=[])
-lab.record(
-    id="cost-ratio", claim="PT-25", cell="cost", seeds=5, rule="ci95[0] > 10", interval=mean_ci(costs.recorded["ratio"]),
-    statement="Pretraining costs many times what one fine-tuning costs, and is paid once.",
-    metric="training operations of the causal checkpoint divided by those of tuning on 1,024 labels",
-    published="BERT: 4 days on 4 to 16 Cloud TPUs, fine-tuning at most an hour on one", source="devlin2019bert",
-)  # fmt: skip
+lab.conclude("cost-ratio", mean_ci(costs.recorded["ratio"]), 5)
 print("pretraining costs as much as", mean_ci(costs.recorded["ratio"]), "tunings")
 
 # %% [markdown]
@@ -1453,9 +1339,9 @@ print("pretraining costs as much as", mean_ci(costs.recorded["ratio"]), "tunings
 
 # %%
 with torch.no_grad():
-    out = masked(corrupted, labels=ids).loss / math.log(2)
+    out = masked(corrupted, labels=ids).loss / np.log(2)
     right = training.prediction_head(masked, masked.base_model(corrupted).last_hidden_state[chosen])
-    true = torch.nn.functional.cross_entropy(right, ids[chosen]) / math.log(2)
+    true = torch.nn.functional.cross_entropy(right, ids[chosen]) / np.log(2)
 print(f"at every place {out:.2f} bits, at the chosen places {true:.2f} bits")
 assert out < true
 

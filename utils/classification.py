@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from utils.world.tasks import Labeled
+
 
 def pool(states: Tensor, real: Tensor) -> Tensor:
     """Mean over the real tokens beside the state of the last one: [rows, width, d] -> [rows, 2 d]."""
@@ -116,3 +118,51 @@ def _in_batches(
         for i, row in zip(some, function(batch.to(device)).float().cpu().numpy(), strict=True):
             found[i] = row
     return np.stack(found)
+
+
+def tuned_accuracy(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    train: Sequence[Labeled],
+    tests: Sequence[Sequence[Labeled]],
+    updates: int,
+    rate: float,
+    seed: int,
+) -> list[float]:
+    """Fine-tune a classifier on `model` with labelled texts (see `fine_tune`); its accuracy on each test set."""
+    torch.manual_seed(seed)
+    classifier = Classifier(model, tokenizer, 1 + max(item.label for item in train))
+    fine_tune(classifier, *_split(train), updates, rate, seed)
+    return [float(np.mean(predict(classifier, texts) == labels)) for texts, labels in map(_split, tests)]
+
+
+def probe_accuracy(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    train: Sequence[Labeled],
+    tests: Sequence[Sequence[Labeled]],
+) -> list[float]:
+    """Logistic regression on the pooled states of a frozen model; its accuracy on each test set."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    texts, labels = _split(train)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    probe.fit(features(model, tokenizer, texts), labels)
+    return [float(probe.score(features(model, tokenizer, x), y)) for x, y in map(_split, tests)]
+
+
+def counted_accuracy(train: Sequence[Labeled], tests: Sequence[Sequence[Labeled]]) -> list[float]:
+    """Logistic regression on word counts, the bag of words; its accuracy on each test set."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    texts, labels = _split(train)
+    counts = CountVectorizer(token_pattern=r"\S+")
+    model = LogisticRegression(max_iter=1000).fit(counts.fit_transform(texts), labels)
+    return [float(model.score(counts.transform(x), y)) for x, y in map(_split, tests)]
+
+
+def _split(items: Sequence[Labeled]) -> tuple[list[str], list[int]]:
+    return [" ".join(item.words) for item in items], [item.label for item in items]

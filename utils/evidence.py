@@ -209,6 +209,21 @@ class Lab:
             self._compare(row)
         return row["verdict"]
 
+    def conclude(self, id: str, interval: Interval, seeds: int) -> None:
+        """Record the measurement `id` as `labs/NAME.yml` describes it (claim, statement, metric, rule, ...), and print
+        its interval and verdict.
+
+        Raises CourseError when the file has no such id, and what `record` raises.
+        """
+        import yaml
+
+        path = course.root() / "labs" / f"{self.name}.yml"
+        plan = yaml.safe_load(_read_text(path))
+        if id not in plan:
+            raise CourseError(f"{path} does not describe the measurement {id!r}: write its rule there first.")
+        verdict = self.record(id=id, interval=interval, seeds=seeds, **plan[id])
+        print(f"{id}: {interval} {plan[id].get('unit', '')}".rstrip() + f", {verdict}")
+
     def table(self) -> pd.DataFrame:
         """Return the lab's rows for its last section: claim, statement, result, seeds, verdict, published.
 

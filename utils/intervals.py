@@ -131,6 +131,29 @@ def slope_ci(x: Sequence[float], y: Sequence[float]) -> Interval:
     )
 
 
+def rank_correlation_ci(x: Sequence[float], y: Sequence[float], seed: int = 0) -> Interval:
+    """Spearman's rank correlation over pairs, with a bootstrap interval (percentiles over resampled pairs)."""
+    import numpy as np
+    from scipy.stats import bootstrap, spearmanr
+
+    def statistic(a: Sequence[float], b: Sequence[float]) -> float:
+        return spearmanr(a, b).statistic
+
+    pairs = _numbers(x, "rank_correlation_ci"), _numbers(y, "rank_correlation_ci")
+    found = bootstrap(
+        pairs,
+        statistic,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=2000,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(
+        float(statistic(*pairs)), float(found.low), float(found.high), "bootstrap over pairs", len(x)
+    )
+
+
 def _numbers(values: Sequence[float], caller: str, least: int = 2) -> np.ndarray:
     """Return `values` as a float array [n] after checking that there are enough and that all are finite."""
     import numpy as np
