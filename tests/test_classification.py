@@ -5,9 +5,19 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
 
-from utils.classification import Classifier, features, fine_tune, pool, predict
+from utils.classification import (
+    Classifier,
+    counted_accuracy,
+    features,
+    fine_tune,
+    pool,
+    predict,
+    probe_accuracy,
+    tuned_accuracy,
+)
 from utils.errors import CourseError
 from utils.training import encode, train_tokenizer
+from utils.world.tasks import Labeled
 
 NEUTRAL = "the a of in on soup bread tea cup shop town road clock garden river".split()
 GOOD, BAD = "fine lovely great".split(), "poor awful sad".split()
@@ -123,3 +133,26 @@ def test_mistakes_get_one_sentence(tokenizer):
         CourseError, match="^There is no text to learn from: give at least one with its label[.]$"
     ):
         fine_tune(learner, [], [], 1, 1e-3, 0)
+
+
+def test_accuracies(tokenizer):
+    """Each on two test sets: one as it should be, one with every label turned round."""
+
+    def labeled(count, seed):
+        return [
+            Labeled(tuple(text.split()), label) for text, label in zip(*reviews(count, seed), strict=True)
+        ]
+
+    train, right = labeled(128, 7), labeled(60, 8)
+    wrong = [Labeled(item.words, 1 - item.label) for item in right]
+    language_model = model("masked", len(tokenizer))
+    found = {
+        "probe": probe_accuracy(language_model, tokenizer, train, [right, wrong]),
+        "tuned": tuned_accuracy(language_model, tokenizer, train, [right, wrong], 60, 5e-3, 0),
+        "counted": counted_accuracy(train, [right, wrong]),
+    }
+    for name, (good, bad) in found.items():
+        assert good + bad == pytest.approx(1), name
+        assert good > {"probe": 0.6, "tuned": 0.95, "counted": 0.95}[name], name
+    with pytest.raises(CourseError, match="^There is no text"):
+        tuned_accuracy(language_model, tokenizer, [], [right], 1, 1e-3, 0)

@@ -35,11 +35,13 @@ from utils.training import (
     pad,
     precision,
     prediction_head,
+    preferred,
     pretrain,
     rate_at,
     token_bits,
     train_tokenizer,
 )
+from utils.world.tasks import MinimalPair
 
 WORDS = [consonant + vowel + end for consonant in "bdklmnst" for vowel in "aeiou" for end in ("", "n")]
 TEXTS = [" ".join(WORDS[(i * 7 + j * j) % len(WORDS)] for j in range(3 + i % 11)) for i in range(300)]
@@ -445,6 +447,23 @@ def test_token_bits_of_texts_as_long_as_the_model(tokenizer):
     message = "^A text of 34 tokens does not fit a model of 32 positions: cut it into shorter texts[.]$"
     with pytest.raises(CourseError, match=message):
         token_bits(model, tokenizer, ["", of_tokens(tokenizer, POSITIONS + 2)])
+
+
+def test_preferred_is_the_share_of_more_probable_texts(tokenizer):
+    model = training.gpt(32, 1, len(tokenizer)).eval()
+    assert model.config.n_head == 1 and model.config.n_positions == 160
+    pairs = [
+        MinimalPair(tuple(TEXTS[i].split()), tuple([*TEXTS[i].split()[:-1], word]), len(TEXTS[i].split()) - 1)
+        for i, word in enumerate(WORDS[:20])
+    ]
+    good, bad = (
+        [sum(row) for row in token_bits(model, tokenizer, [" ".join(words) for words in side])]
+        for side in ([pair.good for pair in pairs], [pair.bad for pair in pairs])
+    )
+    share = sum(a < b for a, b in zip(good, bad, strict=True)) / 20
+    assert preferred(model, tokenizer, pairs) == share
+    turned = [MinimalPair(pair.bad, pair.good, pair.position) for pair in pairs]
+    assert 0 < share < 1 and preferred(model, tokenizer, turned) == pytest.approx(1 - share, abs=0.05)
 
 
 def test_masked_choice(tokenizer):

@@ -131,7 +131,7 @@ def tuned_accuracy(
 ) -> list[float]:
     """Fine-tune a classifier on `model` with labelled texts (see `fine_tune`); its accuracy on each test set."""
     torch.manual_seed(seed)
-    classifier = Classifier(model, tokenizer, 1 + max(item.label for item in train))
+    classifier = Classifier(model, tokenizer, 1 + max((item.label for item in train), default=0))
     fine_tune(classifier, *_split(train), updates, rate, seed)
     return [float(np.mean(predict(classifier, texts) == labels)) for texts, labels in map(_split, tests)]
 
