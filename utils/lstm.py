@@ -30,8 +30,9 @@ def learner(
 
     index = {word: i for i, word in enumerate(vocabulary)}
     rows = [LMTensorText([index[START], *(index[word] for word in text)]) for text in texts]
-    loader = LMDataLoader(rows, bs=shape["rows"], seq_len=width, shuffle=True)
-    loaders = DataLoaders(loader, loader, device="cpu")
+    train = LMDataLoader(rows, bs=shape["rows"], seq_len=width, shuffle=True)
+    some = LMDataLoader(rows[:500], bs=4, seq_len=width)  # fastai wants something to validate on
+    loaders = DataLoaders(train, some, device="cpu")
     loaders.vocab = vocabulary
     config = awd_lstm_lm_config | {key: shape[key] for key in ("emb_sz", "n_hid", "n_layers")}
     return make(loaders, AWD_LSTM, config=config, pretrained=False, drop_mult=shape["drop_mult"])
@@ -50,7 +51,6 @@ def bits(
         some = order[at : at + rows]
         batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), PADDING)
         model.reset()
-        model[0].bs = len(some)
         logp = model(batch[:, :-1])[0].log_softmax(-1).gather(-1, batch[:, 1:, None])[..., 0]
         totals = (logp * (batch[:, 1:] != PADDING)).sum(1).tolist()
         for i, total in zip(some, totals, strict=True):
@@ -64,7 +64,6 @@ def sample(model: Module, vocabulary: Sequence[str], seed: int, longest: int = 4
     generator = torch.Generator().manual_seed(seed)
     start = list(vocabulary).index(START)
     model.reset()
-    model[0].bs = 1
     drawn = [start]
     while len(drawn) <= longest and start not in drawn[1:]:
         shares = model(torch.tensor([drawn[-1:]]))[0][0, -1].softmax(-1)

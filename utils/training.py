@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,7 @@ def batches(
     waiting: dict[int, list[list[int]]] = {width: [] for width in WIDTHS}
     stream = iter(texts)
     while True:
-        some = [text for text, _ in zip(stream, range(chunk), strict=False)]
+        some = list(islice(stream, chunk))
         if not some:
             return
         for row in encode(tokenizer, some):
