@@ -430,8 +430,22 @@ for name, model in (("causal", causal), ("masked", masked)):
 assert isinstance(masked, ModernBertForMaskedLM)
 
 # %% [markdown]
-# The shipped checkpoints went through the same code for longer (`make checkpoints`). We continue the masked one for some
-# steps, at a low rate, to see that a checkpoint is nothing but a place in the same training.
+# The shipped checkpoints went through the same code for longer (`make checkpoints`). What they can do is recorded with them:
+# accuracy in choosing the right one of two forms of a verb, or of two polar words after a cue such as *sadly*.
+
+# %%
+for name in ("causal", "masked"):
+    for task, accuracy in checkpoints.recipe(name)["behavior"].items():
+        print(f"{name}: {task}: {accuracy:.2f}")
+
+# %% [markdown]
+# One of these numbers was hard to get. After its first part, 21 million tokens, the masked model stood at chance on cues,
+# although its loss looked healthy: among whole texts it had found no way from *sadly* to an adjective five words on. A short
+# second part, begun with single sentences that hold a cue, showed it the way, and whole texts then kept it. Watch
+# behavior, not only loss.
+#
+# We continue the masked one for some steps, at a low rate, to see that a checkpoint is nothing but a place in the same
+# training.
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 stream = training.batches((d.text for d in world.documents("more")), tokenizer, 2000)
@@ -689,7 +703,7 @@ lab.conclude(
 # %% [markdown]
 # ## Scaling
 #
-# More text, more parameters, lower loss: by how much? Every run takes 300 steps of 2,000 tokens, so all see the same
+# More text, more parameters, lower loss: by how much? Every run takes 900 steps of 2,000 tokens, so all see the same
 # number of tokens; what varies is how many *different* words there are to see, or how wide the network is. Guess: what
 # does doubling the text save, in bits per word? And does it save as much the tenth time?
 
@@ -705,7 +719,7 @@ def scaling_run(seed, width, text):
     model = training.gpt(width, 2, len(tokenizer))
     corpus = [document.text for document in world.corpus(text, f"scaling {seed}")]
     training.pretrain(
-        model, training.batches(repeated(corpus, seed), tokenizer, 2000), training.causal_loss, steps=300
+        model, training.batches(repeated(corpus, seed), tokenizer, 2000), training.causal_loss, steps=900
     )  # fmt: skip
     scored = training.token_bits(model, tokenizer, [d.text for d in fresh])
     return {
@@ -724,7 +738,7 @@ grid = [{"width": 64, "text": t} for t in TEXTS] + [
 # %%
 scaling = lab.sweep(
     "scaling", scaling_run, [{**g, "seed": s} for g in grid for s in range(5)],
-    live=lambda s: s["seed"] == 0 and s["width"] == 64 and s["text"] in (TEXTS[0], TEXTS[-1]),
+    live=lambda s: s["seed"] == 0 and s["width"] == 64 and s["text"] == TEXTS[0],
 )  # fmt: skip
 
 # %%
@@ -979,8 +993,9 @@ rates = lab.sweep("rates", rate_run, RATES, live=lambda s: s == {"method": "tune
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(rates, "validation", by=["method", "rate"], slack=0.02)
 mean = rates.recorded.groupby(["method", "rate"])["validation"].mean()
-BEST = {method: mean[method].idxmax() for method in ("scratch", "tuned")}
-print(mean.round(3).to_dict(), BEST)
+BEST = {method: float(mean[method].idxmax()) for method in ("scratch", "tuned")}
+for (method, rate), accuracy in mean.items():
+    print(f"{method} at {rate:g}: {accuracy:.3f}")
 
 
 # %%
@@ -989,7 +1004,7 @@ def sentiment_run(seed, method, labels):
     train = tasks.sentiment(world, labels, "train", seed)
     tests = [tasks.sentiment(world, 400, split, seed) for split in ("test", "test new words")]
     if method in BEST:
-        rest = UPDATES[labels], float(BEST[method]), seed
+        rest = UPDATES[labels], BEST[method], seed
         found = classification.tuned_accuracy(starting_point(method, seed), tokenizer, train, tests, *rest)
     elif method == "frozen":
         found = classification.probe_accuracy(causal, tokenizer, train, tests)
@@ -1083,7 +1098,7 @@ def steps_run(seed, every=16):
                 curve.append(float(np.mean(classification.predict(classifier, texts) == labels)))
 
         data = [" ".join(t.words) for t in train], [t.label for t in train]
-        classification.fine_tune(classifier, *data, 192, float(BEST[method]), seed, watch=watch)
+        classification.fine_tune(classifier, *data, 192, BEST[method], seed, watch=watch)
     best = max(curves["scratch"])
     first = {method: next((i + 1 for i, a in enumerate(c) if a >= best), 13) for method, c in curves.items()}
     return {"scratch": first["scratch"] * every, "tuned": first["tuned"] * every}
