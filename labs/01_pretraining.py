@@ -517,7 +517,7 @@ ax.invert_yaxis()
 ax.set_xlabel("bits per word on held-out text")
 ax.legend(loc="lower right")
 show(fig)
-print({name: round(value, 2) for name, value in bars.items()})
+print({name: round(float(value), 2) for name, value in bars.items()})
 
 # %% tags=["hide-input"]
 recorded = models.recorded
@@ -546,8 +546,8 @@ for _ in range(4):
 
 # %% tags=["nbval-ignore-output"] reason="numbers of networks differ between processors"
 for text in ("sadly , the soup was <mask> .", "the nurses near the busy ward <mask> feverish ."):
-    ids = torch.tensor(training.encode(tokenizer, [text]))
-    best = masked(ids).logits[ids == tokenizer.mask_token_id].softmax(-1).topk(3)
+    gap = torch.tensor(training.encode(tokenizer, [text]))
+    best = masked(gap).logits[gap == tokenizer.mask_token_id].softmax(-1).topk(3)
     guesses = zip(
         tokenizer.convert_ids_to_tokens(best.indices[0].tolist()), best.values[0].tolist(), strict=True
     )
@@ -697,8 +697,9 @@ lab.conclude(
 )
 
 # %% [markdown]
-# In `mini` a hundred steps are too few for the Transformer, and the 5-gram, which needs one look at each word, wins: counting is
-# hard to beat when time or text is short. The recorded `full` run is in the chapter.
+# A hundred steps are too few for the Transformer, and the 5-gram, which needs one look at each word, wins: counting is hard
+# to beat when time or text is short. The rule said otherwise, and it stays: a verdict can be *contradicted*. The recorded
+# `full` run is in the chapter.
 
 # %% [markdown]
 # ## Scaling
@@ -1353,15 +1354,20 @@ print("pretraining costs as much as", mean_ci(costs.recorded["ratio"]), "tunings
 # short batch weighs as much as a long one.
 
 # %%
+batch = next(training.batches((d.text for d in held_out), tokenizer, 2000))
+corrupted, chosen = training.mask_tokens(batch, 0.3, tokenizer.mask_token_id, 5, len(tokenizer), generator)
 with torch.no_grad():
-    out = masked(corrupted, labels=ids).loss / np.log(2)
-    right = training.prediction_head(masked, masked.base_model(corrupted).last_hidden_state[chosen])
-    true = torch.nn.functional.cross_entropy(right, ids[chosen]) / np.log(2)
-print(f"at every place {out:.2f} bits, at the chosen places {true:.2f} bits")
-assert out < true
+    logits = masked(corrupted, attention_mask=(batch != tokenizer.pad_token_id).long()).logits
 
 # %%
-pieces = [row[:-1] for row in training.encode(tokenizer, [d.text for d in held_out[:200]])]
+loss = {
+    name: torch.nn.functional.cross_entropy(logits[places], batch[places]).item() / np.log(2)
+    for name, places in (("at every word", batch >= 5), ("at chosen words", chosen))
+}
+print({name: round(float(bits), 2) for name, bits in loss.items()})
+assert loss["at every word"] < loss["at chosen words"] / 2
+
+# %%
 scored = training.token_bits(causal, tokenizer, [d.text for d in held_out[:200]])
 mean_of_means = np.mean([np.mean(row) for row in scored])
 per_token = sum(map(sum, scored)) / sum(map(len, scored))
