@@ -302,7 +302,7 @@ def label_efficiency(points: dict[str, Points]) -> Figure:
     for method in sorted(ends, key=ends.__getitem__, reverse=True):
         label, color, _ = METHODS[method]
         place = min(ends[method], place - 0.085)
-        ax.text(sizes[-1] * 1.12, place, label.replace(", ", ",\n"), va="center", color=color, fontsize=13)
+        ax.text(sizes[-1] * 1.12, min(place, 0.95), label.replace(", ", ",\n"), va="center", color=color, fontsize=13)
     few, many = points["tuned"][0], points["scratch"][-1]
     ax.annotate(
         "",
@@ -335,7 +335,7 @@ def label_efficiency(points: dict[str, Points]) -> Figure:
     ax.set_xticks(sizes, [f"{labels:,}" for labels in sizes])
     ax.minorticks_off()
     ax.set(xlim=(sizes[0] * 0.85, sizes[-1] * 1.08), ylim=(0.4, 1.0), xlabel="labeled reviews (log scale)")
-    ax.set_title("accuracy on opinion words that no label showed", loc="left", fontsize=13)
+    ax.set_title("accuracy on opinion words that no label showed", loc="left", fontsize=12, pad=12)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     return fig
 

@@ -292,6 +292,19 @@ def preferred(model: Module, tokenizer: PreTrainedTokenizerFast, pairs: Sequence
 
 
 @torch.no_grad()
+def fill_in(model: Module, tokenizer: PreTrainedTokenizerFast, words: Sequence[str], position: int) -> Tensor:
+    """Log-probabilities [vocabulary] that a masked model gives to the word at `position`, which is masked.
+
+    The words on its left and right are tokenized apart: written into a text, `<mask>` would take a space with it.
+    """
+    left, right = (
+        tokenizer(" ".join(part), add_special_tokens=False)["input_ids"] if part else []
+        for part in (words[:position], words[position + 1 :])
+    )
+    row = [tokenizer.bos_token_id, *left, tokenizer.mask_token_id, *right, tokenizer.eos_token_id]
+    return model(input_ids=torch.tensor([row], device=model.device)).logits[0, len(left) + 1].log_softmax(-1)
+
+
 def masked_choice(
     model: Module,
     tokenizer: PreTrainedTokenizerFast,
@@ -300,14 +313,7 @@ def masked_choice(
     choices: Sequence[str],
 ) -> list[float]:
     """Log-probability that a masked model gives each of `choices` (single tokens) at the masked word `position`."""
-    left, right = (
-        tokenizer(" ".join(part), add_special_tokens=False)["input_ids"] if part else []
-        for part in (words[:position], words[position + 1 :])
-    )
-    row = [tokenizer.bos_token_id, *left, tokenizer.mask_token_id, *right, tokenizer.eos_token_id]
-    logits = (
-        model(input_ids=torch.tensor([row], device=model.device)).logits[0, len(left) + 1].log_softmax(-1)
-    )
+    logp = fill_in(model, tokenizer, words, position)
     found = []
     for choice in choices:
         ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
@@ -315,5 +321,5 @@ def masked_choice(
             raise CourseError(
                 f"{choice!r} is {len(ids)} tokens, and a mask stands for one: choose another word."
             )
-        found.append(logits[ids[0]].item())
+        found.append(logp[ids[0]].item())
     return found
