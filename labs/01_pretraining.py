@@ -325,9 +325,11 @@ def ngram_units_run(seed, unit):
 
 # %%
 units = lab.sweep(
-    "units", ngram_units_run, [{"seed": s, "unit": u} for u in ("word", "character") for s in range(5)],
+    "units",
+    ngram_units_run,
+    [{"seed": s, "unit": u} for u in ("word", "character") for s in range(5)],
     live=lambda s: s["seed"] == 0,
-)  # fmt: skip
+)
 
 # %%
 lab.check(units, "bits", by=["unit"])
@@ -719,7 +721,7 @@ def scaling_run(seed, width, text):
     corpus = [document.text for document in world.corpus(text, f"scaling {seed}")]
     training.pretrain(
         model, training.batches(repeated(corpus, seed), tokenizer, 2000), training.causal_loss, steps=900
-    )  # fmt: skip
+    )
     scored = training.token_bits(model, tokenizer, [d.text for d in fresh])
     return {
         "bits": sum(map(sum, scored)) / sum(len(d.words) + 1 for d in fresh),
@@ -736,9 +738,11 @@ grid = [{"width": 64, "text": t} for t in TEXTS] + [
 
 # %%
 scaling = lab.sweep(
-    "scaling", scaling_run, [{**g, "seed": s} for g in grid for s in range(5)],
+    "scaling",
+    scaling_run,
+    [{**g, "seed": s} for g in grid for s in range(5)],
     live=lambda s: s["seed"] == 0 and s["width"] == 64 and s["text"] == TEXTS[0],
-)  # fmt: skip
+)
 
 # %%
 lab.check(scaling, "bits", by=["width", "text"])
@@ -758,9 +762,12 @@ for ax, frame, column in ((axes[0], by_text, "text"), (axes[1], by_size, "parame
     ax.set(xscale="log", yscale="log", xlabel={"text": "different words of text"}.get(column, column))
     ax.minorticks_off()
 axes[0].set(
-    ylabel="bits per word above the entropy", xticks=TEXTS, xticklabels=["20k", "60k", "180k", "540k"],
-    yticks=(0.5, 1, 2, 4), yticklabels=("0.5", "1", "2", "4"),
-)  # fmt: skip
+    ylabel="bits per word above the entropy",
+    xticks=TEXTS,
+    xticklabels=["20k", "60k", "180k", "540k"],
+    yticks=(0.5, 1, 2, 4),
+    yticklabels=("0.5", "1", "2", "4"),
+)
 axes[1].set(xticks=(1e5, 2e5, 4e5), xticklabels=("0.1 M", "0.2 M", "0.4 M"))
 show(fig)
 exponent = slope_ci(np.log(by_text["text"]), np.log(by_text["excess"]))
@@ -920,9 +927,11 @@ def objective_run(seed, objective):
 
 # %%
 objectives = lab.sweep(
-    "objectives", objective_run, [{"objective": o, "seed": s} for o in OBJECTIVES for s in range(8)],
+    "objectives",
+    objective_run,
+    [{"objective": o, "seed": s} for o in OBJECTIVES for s in range(8)],
     live=lambda s: s["seed"] == 0 and s["objective"] in ("nothing", "cue words"),
-)  # fmt: skip
+)
 
 # %%
 lab.check(objectives, "new", by=["objective"], slack=0.02)
@@ -1207,9 +1216,11 @@ def language_bits(model, bpe, seed):
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
 languages = lab.sweep(
-    "languages", zero_shot_run, [{"shared": h, "seed": s} for h in SHARES for s in range(5)],
+    "languages",
+    zero_shot_run,
+    [{"shared": h, "seed": s} for h in SHARES for s in range(5)],
     live=lambda s: s["seed"] == 0 and s["shared"] == 0.4,
-)  # fmt: skip
+)
 lab.check(languages, "changed", by=["shared"], slack=0.02)
 
 # %% mystnb={"image": {"alt": "Zero-shot tagging accuracy on language 2 against the share of common sub-words, with bands over five seeds: one line for all words, one for the words whose form changed, and a dotted line for the most frequent tag."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
