@@ -15,7 +15,7 @@
 # **You should know** Python, a little PyTorch, and what a probability is. The chapter *Pretraining* has the ideas; this
 # lab has the evidence.
 #
-# | | two CPU cores | one GPU |
+# | what | two CPU cores | one GPU |
 # |---|---|---|
 # | time | about 3 minutes | not measured; `full` adds training on WikiText-2 |
 # | memory | 3 GiB | not measured |
@@ -82,6 +82,16 @@ for kind in sorted(bits, key=lambda k: bits[k] / words[k]):
     )
 EXACT = sum(bits.values()) / words.total()
 print(f"all     {EXACT:.3f} bits per word")
+
+# %% [markdown]
+# The world also sets tasks, and knows what they need: how far guessing gets, how far counting words, and what a reader who
+# knows the grammar would score. Where counting words is enough, a task can't show what a network understands.
+
+# %%
+from utils.world.floors import floors
+
+for task, (chance, counted_words, oracle) in floors(world).items():
+    print(f"{task:24} guessing {chance:.2f}   counting words {counted_words:.2f}   oracle {oracle:.2f}")
 
 # %% [markdown]
 # ## Word vectors

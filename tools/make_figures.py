@@ -302,7 +302,14 @@ def label_efficiency(points: dict[str, Points]) -> Figure:
     for method in sorted(ends, key=ends.__getitem__, reverse=True):
         label, color, _ = METHODS[method]
         place = min(ends[method], place - 0.085)
-        ax.text(sizes[-1] * 1.12, min(place, 0.95), label.replace(", ", ",\n"), va="center", color=color, fontsize=13)
+        ax.text(
+            sizes[-1] * 1.12,
+            min(place, 0.95),
+            label.replace(", ", ",\n"),
+            va="center",
+            color=color,
+            fontsize=13,
+        )
     few, many = points["tuned"][0], points["scratch"][-1]
     ax.annotate(
         "",
