@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from utils import checkpoints
 from utils.training import pad
 
 if TYPE_CHECKING:
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 START, PADDING = "xxbos", 1  # fastai's mark at the start of a text, and the id of its padding
+
+
+def load() -> tuple[Module, list[str]]:
+    """The course's AWD-LSTM language model, in evaluation mode, and its vocabulary of words."""
+    shape = checkpoints.config("awd_lstm")
+    words = [word for word in shape["vocabulary"] if word != START]
+    model = learner(
+        [words] * 40, shape["vocabulary"], shape
+    ).model.eval()  # fastai builds no model without texts
+    checkpoints.load_into(model, "awd_lstm")
+    return model, shape["vocabulary"]
 
 
 def learner(
