@@ -20,7 +20,7 @@ sys.path.append(str(ROOT / "_ext"))
 import bookfix  # noqa: E402
 
 CONF = """
-extensions = ["myst_parser", "sphinxcontrib.bibtex", "evidence_role", "claims_page"]
+extensions = ["myst_parser", "sphinxcontrib.bibtex", "evidence_role", "claims_page", "citation_years"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_reference_style = "author_year"
 exclude_patterns = ["build"]
@@ -250,6 +250,44 @@ def test_claim_links_to_its_row(book: Book) -> None:
 def test_unknown_claim_is_a_warning(book: Book) -> None:
     book.write("index.md", book.pages["index.md"] + "See {claim}`PT-77`.\n")
     assert re.search(r"index\.md:\d+: WARNING: PT-77 is not an id of claims\.yml\.", book.build())
+
+
+# citation_years
+
+ALIKE = """
+@article{three2019b, author = {Three, Cy and Other, Di and More, Ed}, title = {B}, journal = {J}, year = {2019}}
+@article{three2019a, author = {Three, Cy and Another, Flo and More, Ed}, title = {A}, journal = {J}, year = {2019}}
+@article{three2020, author = {Three, Cy and Other, Di and More, Ed}, title = {C}, journal = {J}, year = {2020}}
+@article{pair2019, author = {Three, Cy and Other, Di}, title = {D}, journal = {J}, year = {2019}}
+"""
+KEYS = ("one2018", "three2019a", "three2019b", "three2020", "pair2019")
+
+
+def test_works_that_would_print_alike_get_letters_in_the_order_of_the_bibliography(book: Book) -> None:
+    book.write("references.bib", BIB + ALIKE)
+    cited = "".join(f"\n\n{{cite:t}}`{key}`\n" for key in KEYS)
+    book.write("index.md", book.pages["index.md"] + cited)
+    assert book.build() == ""
+    body = text(book.html("index"))
+    for shown in (
+        "One [ 2018 ]",
+        "Three et al. [ 2019a ]",
+        "Three et al. [ 2019b ]",
+        "Three et al. [ 2020 ]",
+        "Three and Other [ 2019 ]",
+    ):
+        assert body.count(shown) == 1, shown
+    assert re.search(r"A\. J , 2019a\..*B\. J , 2019b\.", body)  # the bibliography says the same
+
+
+def test_letters_are_set_once_in_a_repeated_build(book: Book) -> None:
+    book.write("references.bib", BIB + ALIKE)
+    book.write("index.md", book.pages["index.md"] + "{cite:t}`three2019a`\n")
+    book.build()
+    book.write("index.md", book.pages["index.md"] + "Once more {cite:t}`three2019a,three2019b`.\n")
+    assert book.build() == ""
+    body = text(book.html("index"))
+    assert "[ 2019a ]" in body and "[ 2019b ]" in body and "2019aa" not in body
 
 
 # bookfix
