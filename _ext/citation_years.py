@@ -1,7 +1,7 @@
 """Letters after the year of works that would print alike: Tenney et al. [2019a] and Tenney et al. [2019b].
 
-The letters follow the order of the bibliography and count every work of the bibliography files, cited or not, so they do
-not change from page to page.
+The letters follow the order of the bibliography and count every work of its files, cited or not, so they do not change
+from page to page.
 """
 
 import re
@@ -43,5 +43,5 @@ def builder_inited(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    app.connect("builder-inited", builder_inited, priority=900)  # after sphinxcontrib.bibtex has read its files
+    app.connect("builder-inited", builder_inited, priority=900)  # after bibtex has read its files
     return {"parallel_read_safe": True, "parallel_write_safe": True}
