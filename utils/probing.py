@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from utils.errors import CourseError
 from utils.settings import device
@@ -111,27 +111,30 @@ def word_states(encoder: Encoder, sentences: Sequence[Sequence[str]], rows: int 
     into nothing, so that states and words would no longer stand side by side.
     """
     cut = [_cut(encoder, number, words) for number, words in enumerate(sentences)]
+    if not cut:
+        raise CourseError("There is no sentence to read: give at least one, as a list of its words.")
+    ends = np.cumsum([len(starts) - 1 for _, starts in cut])
+    found = np.empty((encoder.layers + 1, ends[-1], encoder.width), dtype=np.float32)
     order = sorted(range(len(cut)), key=lambda i: len(cut[i][0]))
-    found: list[np.ndarray] = [np.empty(0)] * len(cut)
     for at in range(0, len(order), rows):
         some = order[at : at + rows]
         batch = pad([cut[i][0] for i in some], max(len(cut[i][0]) for i in some), encoder.padding)
-        states = encoder.hidden(batch.to(device())).float().cpu()
+        states = encoder.hidden(batch.to(device())).float().cpu().numpy()
         for row, i in enumerate(some):
-            ids, starts = cut[i]
-            sums = np.add.reduceat(states[:, row, : starts[-1]].numpy(), starts[:-1], axis=1)
-            found[i] = sums / np.diff(starts)[None, :, None]
-    return np.concatenate(found, axis=1).astype(np.float32)
+            starts = cut[i][1]
+            sums = np.add.reduceat(states[:, row, : starts[-1]], starts[:-1], axis=1)
+            found[:, ends[i] - len(starts) + 1 : ends[i]] = sums / np.diff(starts)[None, :, None]
+    return found
 
 
 def _cut(encoder: Encoder, number: int, words: Sequence[str]) -> tuple[list[int], list[int]]:
     """The ids of a sentence, and where each word's ids start (with the end of the last one)."""
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise CourseError(
+            f"Sentence {number} is {str(words)[:40]!r}, and a list of its words was expected: split it into words."
+        )
     if not len(words):
         raise CourseError(f"Sentence {number} has no words: leave empty sentences out.")
-    if isinstance(words, str):
-        raise CourseError(
-            f"Sentence {number} is one text, and a list of its words was expected: {words[:40]!r}."
-        )
     pieces = encoder.pieces(words)
     starts = np.cumsum([len(encoder.marks[0]), *map(len, pieces)]).tolist()
     for word, piece in zip(words, pieces, strict=True):
@@ -172,31 +175,47 @@ class LinearProbe:
 
     def scores(self, states: np.ndarray) -> np.ndarray:
         """Class scores of states [n, width]: float32 [n, classes]."""
+        if np.ndim(states) != 2 or np.shape(states)[1] != len(self.weight):
+            raise CourseError(
+                f"The probe reads states [words, {len(self.weight)}] and was given {list(np.shape(states))}: give it "
+                "the states of one layer, of the width that it was fitted on."
+            )
         return states @ self.weight + self.bias
 
     def accuracy(self, states: np.ndarray, labels: np.ndarray) -> float:
-        """Share of right classes, over the words that have a label."""
+        """Share of right classes, over the words that have a label; a class that was never fitted counts as wrong."""
+        labels = _labels("labels", labels, len(states))
         asked = labels != SKIP
+        if not asked.any():
+            raise CourseError(
+                f"No word has a label (all are SKIP = {SKIP}): there is nothing to be right about."
+            )
         return float(np.mean(self.scores(states[asked]).argmax(1) == labels[asked]))
 
 
+DECAYS = 10.0 ** np.arange(
+    1, -6.5, -0.5
+)  # strengths of the weight decay, in units of the states' mean variance
+STEPS, PATIENCE = 8, 2  # gradient steps at each strength; strengths without a better validation loss
+
+
 def linear_probes(
-    states: np.ndarray,
-    tasks: Mapping[str, np.ndarray],
-    validation: np.ndarray,
-    steps: int = 200,
-    decay: float = 1e-4,
+    states: np.ndarray, tasks: Mapping[str, np.ndarray], validation: np.ndarray
 ) -> dict[str, LinearProbe]:
     """Multinomial logistic regression from states [n, width] to every task at once.
 
     `tasks` maps a name to labels, int [n], `SKIP` where a task does not ask. `validation`, bool [n], marks the words
-    that are not fitted but decide, task by task, when to stop. In the basis of the states' principal components the
-    curvature of the loss has the bound (variance / 2 + decay) (Böhning 1992), so one step size per component fits all
-    tasks, and an accelerated gradient (Nesterov, with restarts) needs a hundred steps, not epochs of small batches.
+    that are not fitted but decide, task by task, how much weight decay it gets: the one with the smallest validation
+    loss. The solver goes down from strong decay to weak, each time from where it is, as glmnet does (Friedman et al.
+    2010), and leaves a task once its validation loss grows. In the basis of the states' principal components the
+    curvature of the loss is at most variance / 2 + decay (Boehning 1992), so that one step size per component serves
+    all classes of all tasks, and a few accelerated gradient steps (Nesterov 1983) on all words do what epochs of small
+    batches do. The same input gives the same probes.
 
-    Raises CourseError when a task has not one label per state, or no labelled word on one of the two sides.
+    Raises CourseError when states are not [n, width] or not finite, when a task has not one whole number per state, and
+    when it has no labelled word on one of the two sides.
     """
-    _check(states, tasks, validation)
+    states, tasks, validation = _checked(states, tasks, validation)
     groups: dict[bytes, list[str]] = {}
     for name, labels in tasks.items():  # tasks that ask about the same words share their basis
         groups.setdefault(np.packbits(labels != SKIP).tobytes(), []).append(name)
@@ -204,57 +223,115 @@ def linear_probes(
     for names in groups.values():
         asked = tasks[names[0]] != SKIP
         sides = [asked & ~validation, asked & validation]
-        x, held = (torch.from_numpy(np.asarray(states[side], dtype=np.float32)) for side in sides)
+        x, held = (torch.from_numpy(states[side]) for side in sides)
         y, truth = ([torch.from_numpy(tasks[name][side]) for name in names] for side in sides)
-        found |= dict(zip(names, _fit(x, y, held, truth, steps, decay), strict=True))
+        found |= dict(zip(names, _fit(x, y, held, truth), strict=True))
     return {name: found[name] for name in tasks}
 
 
-def _fit(
-    x: Tensor, y: list[Tensor], held: Tensor, truth: list[Tensor], steps: int, decay: float, every: int = 10
-) -> list[LinearProbe]:
-    """The probes of tasks that ask about the same words; `held` and `truth` decide when each of them stops."""
+@torch.no_grad()
+def _fit(x: Tensor, y: list[Tensor], held: Tensor, truth: list[Tensor]) -> list[LinearProbe]:
+    """The probes of tasks that ask about the same words; `held` and `truth` decide where each of them stops."""
     center = x.mean(0)
-    variance, basis = torch.linalg.eigh((x - center).T @ (x - center) / len(x))
-    decay = decay * float(variance.sum()) / len(variance)
-    whiten = basis * (variance.clip(min=0) / 2 + decay).rsqrt()  # in this basis the curvature is at most 1
-    x, held = torch.cat([(x - center) @ whiten, torch.ones(len(x), 1)], 1), (held - center) @ whiten
-    shrink = torch.cat([decay / (variance.clip(min=0) / 2 + decay), torch.zeros(1)])[:, None]
-    sizes = [1 + int(max(labels.max(), answers.max())) for labels, answers in zip(y, truth, strict=True)]
-    target = torch.cat([one_hot(labels, size) for labels, size in zip(y, sizes, strict=True)], 1).float()
-    weight = torch.zeros(x.shape[1], sum(sizes))
-    ahead, best, kept = weight.clone(), [-1.0] * len(y), [weight] * len(y)
-    age = 0
-    for step in range(1, steps + 1):
-        shares = torch.cat([part.softmax(1) for part in (x @ ahead).split(sizes, 1)], 1)
-        gradient = x.T @ (shares - target) / len(x) + shrink * ahead
-        moved = ahead - gradient
-        if float((gradient * (moved - weight)).sum()) > 0:  # uphill: start the momentum anew
-            age = 0
-        ahead = moved + age / (age + 3) * (moved - weight)
-        weight, age = moved, age + 1
-        if step % every == 0:
-            parts = (held @ weight[:-1] + weight[-1]).split(sizes, 1)
-            for k, part in enumerate(parts):
-                right = float((part.argmax(1) == truth[k]).float().mean())
-                if right > best[k]:
-                    best[k], kept[k] = right, weight.split(sizes, 1)[k].clone()
+    x = x - center
+    variance, basis = torch.linalg.eigh(x.T @ x / len(x))
+    variance = variance.clip(min=1e-6 * float(variance[-1]))  # what float32 can tell from 0
+    unit = float(variance.mean()) or 1.0
+    x, held = x @ basis, (held - center) @ basis
+    tasks = [_Task(labels, answers, len(variance)) for labels, answers in zip(y, truth, strict=True)]
+    active = tasks
+    for strength in DECAYS:
+        decay = strength * unit
+        step = 1 / (variance / 2 + decay)[:, None]
+        sizes = [task.target.shape[1] for task in active]
+        target = torch.cat([task.target for task in active], 1)
+        weight = torch.cat([task.weight for task in active], 1)
+        bias = torch.cat([task.bias for task in active])
+        ahead, lead = weight, bias
+        for age in range(STEPS):
+            scores = torch.addmm(lead, x, ahead)
+            error = torch.cat([part.softmax(1) for part in scores.split(sizes, 1)], 1).sub_(target)
+            moved = ahead - step * torch.addmm(ahead, x.T, error, beta=decay, alpha=1 / len(x))
+            shifted = lead - 2 * error.mean(0)
+            momentum = age / (age + 3)
+            ahead, weight = moved + momentum * (moved - weight), moved
+            lead, bias = shifted + momentum * (shifted - bias), shifted
+        scores = torch.addmm(bias, held, weight).split(sizes, 1)
+        for task, *state in zip(active, weight.split(sizes, 1), bias.split(sizes), scores, strict=True):
+            task.judge(*state)
+        active = [task for task in active if task.patience]
+        if not active:
+            break
     probes = []
-    for part in kept:
-        back = whiten @ part[:-1]
-        probes.append(LinearProbe(back.numpy(), (part[-1] - center @ back).numpy()))
+    for task in tasks:
+        weight, bias = task.best
+        weight = basis @ weight
+        probes.append(LinearProbe(weight.numpy(), (bias - center @ weight).numpy()))
     return probes
 
 
-def _check(states: np.ndarray, tasks: Mapping[str, np.ndarray], validation: np.ndarray) -> None:
-    for name, labels in {**tasks, "validation": validation}.items():
-        if len(labels) != len(states):
-            raise CourseError(
-                f"{name!r} has {len(labels)} labels and there are {len(states)} states: give one label per word "
-                f"(SKIP = {SKIP} where there is nothing to ask)."
-            )
-    for name, labels in tasks.items():
-        if not ((labels != SKIP) & ~validation).any() or not ((labels != SKIP) & validation).any():
+class _Task:
+    """Where a task stands on the way from strong decay to weak, and the best that it has met."""
+
+    def __init__(self, labels: Tensor, answers: Tensor, width: int) -> None:
+        classes = 1 + int(max(labels.max(), answers.max()))
+        self.target = one_hot(labels, classes).float()
+        self.known = torch.isin(answers, labels)  # a class that is not fitted says nothing about decay
+        self.answers = answers[self.known]
+        self.weight, self.bias = torch.zeros(width, classes), torch.zeros(classes)
+        self.best, self.loss, self.patience = (self.weight, self.bias), float("inf"), PATIENCE
+
+    def judge(self, weight: Tensor, bias: Tensor, scores: Tensor) -> None:
+        """Take a step on the way, with the class scores of the validation words."""
+        self.weight, self.bias = weight, bias
+        loss = float(cross_entropy(scores[self.known], self.answers)) if len(self.answers) else 0.0
+        self.patience -= 1
+        if loss < self.loss:
+            self.best, self.loss, self.patience = (weight, bias), loss, PATIENCE
+
+
+def _checked(
+    states: np.ndarray, tasks: Mapping[str, np.ndarray], validation: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """The same as arrays of the right types, or CourseError."""
+    states = np.asarray(states, dtype=np.float32)
+    if states.ndim != 2:
+        raise CourseError(
+            f"Probes are fitted on the states of one layer, [words, width], and were given {list(states.shape)}: "
+            "choose a layer with layer(states, number)."
+        )
+    if not np.isfinite(states).all():
+        word = int(np.flatnonzero(~np.isfinite(states).all(1))[0])
+        raise CourseError(
+            f"The state of word {word} is not finite (NaN or infinite): look at the model's weights."
+        )
+    validation = np.asarray(validation)
+    if validation.dtype != bool or validation.shape != (len(states),):
+        raise CourseError(
+            f"'validation' holds {validation.dtype} {list(validation.shape)}, and one True or False for each of the "
+            f"{len(states)} states was expected."
+        )
+    checked = {name: _labels(repr(name), labels, len(states)) for name, labels in tasks.items()}
+    for name, labels in checked.items():
+        asked = labels != SKIP
+        if not (asked & ~validation).any() or not (asked & validation).any():
             raise CourseError(
                 f"The task {name!r} has no labelled word to fit on or none to validate on: give it more sentences."
             )
+    return states, checked, validation
+
+
+def _labels(name: str, labels: np.ndarray, count: int) -> np.ndarray:
+    """Labels as int64 [count], or CourseError."""
+    labels = np.asarray(labels)
+    if labels.shape != (count,):
+        raise CourseError(
+            f"{name} has {len(labels)} labels and there are {count} states: give one label per word "
+            f"(SKIP = {SKIP} where there is nothing to ask)."
+        )
+    if labels.dtype.kind not in "iu" or (count and labels.min() < SKIP):
+        raise CourseError(
+            f"{name} holds labels that are no whole numbers from 0 on (SKIP = {SKIP} where there is nothing to ask): "
+            "number the classes."
+        )
+    return labels.astype(np.int64)
