@@ -193,7 +193,7 @@ class LinearProbe:
         return float(np.mean(self.scores(states[asked]).argmax(1) == labels[asked]))
 
 
-DECAYS = 10.0 ** np.arange(1, -6.5, -0.5)  # weight decays, in units of the mean variance
+DECAYS = 10.0 ** np.arange(1, -8.5, -0.5)  # weight decays, in units of the mean variance
 STEPS, PATIENCE = 8, 3  # gradient steps at each strength; strengths without a better validation score
 
 
