@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT = 30.0  # seconds without a byte before a server counts as silent
-STARTS = {".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".zip": b"PK", ".json": b"{"}  # first bytes by file ending
+STARTS = {
+    ".tgz": b"\x1f\x8b",
+    ".gz": b"\x1f\x8b",
+    ".zip": b"PK",
+    ".json": b"{",
+    ".conllu": b"#",
+}  # first bytes by file ending
 LOCK = "hashes.json"
 CHUNK = 2**16  # bytes read from a server at a time
 
@@ -51,6 +57,7 @@ class Source:
 _FASTAI = "https://s3.amazonaws.com/fast-ai-modelzoo"
 _SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
 _WIKITEXT = "https://wikitext.smerity.com"
+_EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16"
 _WIKI_LICENCE = "CC BY-SA 3.0 and GFDL"
 
 SOURCES: dict[str, Source] = {
@@ -100,6 +107,30 @@ SOURCES: dict[str, Source] = {
     "wt103-bwd": Source(f"{_FASTAI}/wt103-bwd.tgz", "not stated"),
     "bert-base-uncased": Source(
         "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
+    ),
+    "ud-english-ewt-train": Source(
+        f"{_EWT}/en_ewt-ud-train.conllu",
+        "CC BY-SA 4.0",
+        "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b",
+        14_203_025,
+    ),
+    "ud-english-ewt-dev": Source(
+        f"{_EWT}/en_ewt-ud-dev.conllu",
+        "CC BY-SA 4.0",
+        "531a54ff90d6ab12201c5a50c3e78e6ddac4de69abc4bce5d275d3cd29efe2b6",
+        1_805_545,
+    ),
+    "ud-english-ewt-test": Source(
+        f"{_EWT}/en_ewt-ud-test.conllu",
+        "CC BY-SA 4.0",
+        "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd",
+        1_804_515,
+    ),
+    "blimp": Source(
+        "https://raw.githubusercontent.com/alexwarstadt/blimp/master/BLiMP.zip",
+        "CC BY 4.0",
+        "172a1a714d72e72a89e8384dd531483f3d0f8a9aee3d33dccaf7992d8cecbb73",
+        2_354_164,
     ),
 }
 
