@@ -33,6 +33,8 @@ STARTS = {
     ".gz": b"\x1f\x8b",
     ".zip": b"PK",
     ".json": b"{",
+    ".tab": b"pattern",
+    **dict.fromkeys([".text", ".gold", ".conll"], b""),  # text without a mark, checked by its hash
     ".conllu": b"#",
 }  # first bytes by file ending
 LOCK = "hashes.json"
@@ -59,6 +61,8 @@ _SQUAD = "https://rajpurkar.github.io/SQuAD-explorer/dataset"
 _WIKITEXT = "https://wikitext.smerity.com"
 _EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16"
 _WIKI_LICENCE = "CC BY-SA 3.0 and GFDL"
+_GITHUB = "https://raw.githubusercontent.com"
+_GREEN = f"{_GITHUB}/facebookresearch/colorlessgreenRNNs/dbffbf0f2ef86c50bac204d7a2292862e1c6036f/data"
 
 SOURCES: dict[str, Source] = {
     "imdb": Source(
@@ -105,6 +109,30 @@ SOURCES: dict[str, Source] = {
     ),
     "wt103-fwd": Source(f"{_FASTAI}/wt103-fwd.tgz", "not stated"),
     "wt103-bwd": Source(f"{_FASTAI}/wt103-bwd.tgz", "not stated"),
+    "colorlessgreen/agreement/English/generated.tab": Source(
+        f"{_GREEN}/agreement/English/generated.tab",
+        "CC BY-NC 4.0",
+        "da6dd6390965f1292af8ffde649a8f18d39d67eec3c7d7a8dfc8559d35e8081b",
+        243_832,
+    ),
+    "colorlessgreen/linzen_testset/subj_agr_filtered.text": Source(
+        f"{_GREEN}/linzen_testset/subj_agr_filtered.text",
+        "CC BY-NC 4.0",
+        "618f7583d6cc3942b2127e5ffb61603e0fd8b031628d574b10b9bc2930452be4",
+        1_045_625,
+    ),
+    "colorlessgreen/linzen_testset/subj_agr_filtered.gold": Source(
+        f"{_GREEN}/linzen_testset/subj_agr_filtered.gold",
+        "CC BY-NC 4.0",
+        "984be2eaf9f37812b1727ec165b2c9802fb71552684cc6a123daf96091118f5b",
+        108_320,
+    ),
+    "wnut17/wnut17train.conll": Source(
+        f"{_GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603/wnut17train.conll",
+        "CC BY 4.0",
+        "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
+        493_781,
+    ),
     "bert-base-uncased": Source(
         "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
     ),
