@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from utils.downloads import cache_dir, fetch, read_text, unpack
@@ -47,15 +48,21 @@ class AgreementItem:
 def gulordava() -> list[AgreementItem]:
     """The English items of Gulordava et al. (2018): 41 original sentences, and 369 nonce variants of them."""
     path = fetch(GULORDAVA)
-    rows = list(csv.DictReader(read_text(path).splitlines(), delimiter="\t"))
+    rows = list(csv.DictReader(read_text(path).split("\n"), delimiter="\t"))
     items = []
-    for number, (right, wrong) in enumerate(zip(rows[::2], rows[1::2], strict=False)):
+    for number, (right, wrong) in enumerate(zip_longest(rows[::2], rows[1::2], fillvalue={})):
         words = (right.get("sent") or "").split()
-        place = right.get("len_prefix") or ""
-        if (right.get("class"), wrong.get("class")) != ("correct", "wrong") or not place.isdigit():
+        place, attractors = right.get("len_prefix") or "", right.get("n_attr") or ""
+        if (
+            (right.get("class"), wrong.get("class")) != ("correct", "wrong")
+            or not all(
+                row.get("form") and row.get("pattern") and row.get("constr_id") for row in (right, wrong)
+            )
+            or not (place.isdecimal() and attractors.isdecimal())
+        ):
             raise CourseError(
-                f"{path}, line {2 * number + 2}: expected a `correct` row and a `wrong` one, each with `sent` and "
-                "`len_prefix`, as published: get the file again."
+                f"{path}, line {2 * number + 2}: expected a `correct` row and a `wrong` one, each with `form`, `sent`, "
+                "`len_prefix` and `n_attr`, as published: get the file again."
             )
         if int(place) >= len(words):
             raise CourseError(
@@ -64,14 +71,14 @@ def gulordava() -> list[AgreementItem]:
         words[int(place)] = right["form"]  # which the published sentence may have exchanged, too
         group, nonce = f"{right['pattern']} {right['constr_id']}", right["type"] == "generated"
         words = tuple(word for word in words if word != END)
-        items.append(AgreementItem(words, int(place), wrong["form"], int(right["n_attr"]), group, nonce))
+        items.append(AgreementItem(words, int(place), wrong["form"], int(attractors), group, nonce))
     return items
 
 
 def linzen() -> list[AgreementItem]:
     """The Wikipedia sentences of Linzen et al. (2016) in the selection of Gulordava et al. (2018)."""
     texts, golds = fetch(f"{LINZEN}.text"), fetch(f"{LINZEN}.gold")
-    sentences, answers = read_text(texts).splitlines(), read_text(golds).splitlines()
+    sentences, answers = (read_text(path).rstrip("\n").split("\n") for path in (texts, golds))
     if len(sentences) != len(answers):
         raise CourseError(
             f"{texts} has {len(sentences)} lines and {golds} {len(answers)}: get both files again."
@@ -79,12 +86,17 @@ def linzen() -> list[AgreementItem]:
     items = []
     for number, (sentence, answer) in enumerate(zip(sentences, answers, strict=True), 1):
         words, fields = tuple(w for w in sentence.split() if w != END), answer.split("\t")
-        if len(fields) != 4 or words[int(fields[0])].lower() != fields[1].lower():
+        place = (
+            int(fields[0])
+            if len(fields) == 4 and fields[0].isdecimal() and fields[3].isdecimal()
+            else len(words)
+        )
+        if place >= len(words) or words[place].lower() != fields[1].lower():
             raise CourseError(
                 f"{golds}, line {number}: expected the verb's place, its right and wrong form, and the number of "
                 f"attractors, fitting the sentence, and found {answer[:40]!r}: get the file again."
             )
-        items.append(AgreementItem(words, int(fields[0]), fields[2], int(fields[3]), str(number), False))
+        items.append(AgreementItem(words, place, fields[2], int(fields[3]), str(number), False))
     return items
 
 
@@ -93,7 +105,7 @@ def blimp(paradigm: str) -> list[tuple[str, str]]:
     folder = unpack(fetch(BLIMP), cache_dir() / "BLiMP")
     path = next(iter(sorted(folder.rglob(f"{paradigm}.jsonl"))), Path(f"{paradigm}.jsonl"))
     pairs = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), 1):
         try:
             entry = json.loads(line)
             pairs.append((entry["sentence_good"], entry["sentence_bad"]))
@@ -104,11 +116,46 @@ def blimp(paradigm: str) -> list[tuple[str, str]]:
     return pairs
 
 
+def marvin(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """Pairs (good, bad) of one construction of Marvin & Linzen (2018), by condition, such as `sing_MS_MV`.
+
+    The file holds what the published pickle of that name holds, as JSON: condition -> lists of a good sentence and one
+    or two bad ones (https://github.com/BeckyMarvin/LM_syneval). A pickle can run any program, so none is opened.
+    """
+    if path.suffix == ".pickle":
+        raise CourseError(
+            f"{path} is a pickle, which can run any program when it is opened: give a JSON file."
+        )
+    try:
+        conditions = json.loads(read_text(path))
+    except ValueError as error:
+        raise CourseError(f"{path} is not JSON ({error}): get the file again.") from None
+    if not isinstance(conditions, dict) or not all(
+        isinstance(entries, list) for entries in conditions.values()
+    ):
+        raise CourseError(f"{path}: expected a JSON object of condition -> sentences: get the file again.")
+    for condition, entries in conditions.items():
+        for number, entry in enumerate(entries):
+            if (
+                not isinstance(entry, list)
+                or len(entry) < 2
+                or not all(isinstance(s, str) and s for s in entry)
+            ):
+                raise CourseError(
+                    f"{path}, condition {condition!r}, entry {number}: expected a good sentence and at least one bad "
+                    f"one, and found {str(entry)[:40]!r}: get the file again."
+                )
+    return {
+        condition: [(good, bad) for good, *others in entries for bad in others]
+        for condition, entries in conditions.items()
+    }
+
+
 def entities() -> list[tuple[list[str], list[str | None]]]:
     """Sentences of WNUT-17's training file that hold an entity (Derczynski et al. 2017): words, and type or None."""
     path = fetch(ENTITIES)
     sentences: list[tuple[list[str], list[str | None]]] = [([], [])]
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         word, tab, label = line.strip("\n").partition("\t")
         if not word.strip():
             sentences.append(([], []))
