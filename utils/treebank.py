@@ -66,7 +66,10 @@ def read(path: Path) -> list[Sentence]:
     words whose numbers are not 1, 2, 3, ..., for heads that make no tree, and for a last sentence without its blank
     line, which may be half a sentence; and what `read_text` raises.
     """
-    return [_sentence(path, notes, rows) for notes, rows in _blocks(path, read_text(path))]
+    found = [_sentence(path, notes, rows) for notes, rows in _blocks(path, read_text(path))]
+    if not found:
+        raise CourseError(f"{path} holds no sentence, only comments: get the file again.")
+    return found
 
 
 @lru_cache(maxsize=4)
