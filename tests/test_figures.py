@@ -1,6 +1,7 @@
 """The figures of the chapters: up to date, the same bytes each time, legible, honest about what is missing."""
 
 import json
+from collections import defaultdict
 from itertools import combinations
 from random import Random
 
@@ -8,7 +9,8 @@ import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
-from tools import make_figures
+from tools import figures, make_figures
+from tools.figures import analysis, pretraining
 from utils.errors import CourseError
 from utils.evidence import append_runs, canonical
 from utils.plots import style
@@ -21,22 +23,50 @@ SMALLEST = 12  # points; at 6 inches a figure is shown at 3.6 inches on a phone
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """A repository with recorded runs and a tokenizer."""
-    monkeypatch.setattr(make_figures, "root", lambda: tmp_path)
-    runs = tmp_path / make_figures.RUNS
+    monkeypatch.setattr(figures, "root", lambda: tmp_path)
+    runs = tmp_path / figures.runs_file(pretraining.LAB)
     random = Random(0)
-    for height, method in zip((0.8, 0.75, 0.52, 0.49), make_figures.METHODS, strict=True):
+    for height, method in zip((0.8, 0.75, 0.52, 0.49), pretraining.METHODS, strict=True):
         for step, labels in enumerate((32, 64, 128, 256, 512, 1024)):
             for seed in range(3):
                 accuracy = height + 0.02 * step + random.gauss(0, 0.01)
                 setting = canonical({"method": method, "labels": labels, "seed": seed})
                 append_runs(runs, "sentiment", setting, {"accuracy_new": accuracy})
-    bits = dict(zip((*make_figures.MODELS, "exact"), (2.9, 2.6, 2.4, 2.2), strict=True))
+    bits = dict(zip((*pretraining.MODELS, "exact"), (2.9, 2.6, 2.4, 2.2), strict=True))
     append_runs(runs, "held out", canonical({"seed": 0}), bits)
-    tokenizer = tmp_path / make_figures.TOKENIZER
+    measure_analysis(tmp_path / figures.runs_file(analysis.LAB), random)
+    tokenizer = tmp_path / pretraining.TOKENIZER
     tokenizer.parent.mkdir()
     merges = [["u", "n"], ["l", "y"], ["▁", "un"], ["c", "k"], ["i", "ly"], ["u", "ck"], ["uck", "ily"]]
     tokenizer.write_text(json.dumps({"model": {"merges": merges}}), "utf-8")
     return tmp_path
+
+
+def measure_analysis(runs, random):
+    """Made-up runs of the lab on analysis."""
+    found = defaultdict(dict)
+    for seed in range(3):
+        for layer in range(analysis.PATCHED_LAYERS):
+            for place in range(len(analysis.ROLES)):
+                found["patching", canonical({"seed": seed})][f"patch {layer} {place}"] = random.random()
+        for k in analysis.ATTRACTORS:
+            for place, model in enumerate(analysis.MODELS):
+                accuracy = 1 - 0.3 * place - 0.01 * random.random()
+                found["attractors", canonical({"seed": seed})][f"{model}_{k}"] = accuracy
+            for dose in analysis.DOSES:
+                setting = canonical({"seed": seed, "kind": "lstm", "dose": dose})
+                found["dose", setting][f"original_{k}"] = 1 - 0.2 * dose * k
+        for encoder in analysis.READERS:
+            for task, (sweep, _) in analysis.TASKS.items():
+                for k in range(5):
+                    scores = {f"{task} {k}": random.random(), f"{task} control {k}": random.random()}
+                    found[sweep, canonical({"seed": seed, "encoder": encoder})] |= scores
+        for slope, (features, task) in zip((2.4, 1.8, 0.7, 0.5), analysis.CODES, strict=True):
+            code = {f"{task} bits {n}": slope * n for n in analysis.SENT}
+            setting = canonical({"seed": seed, "features": features})
+            found["code-length", setting] |= {**code, f"{task} accuracy": random.random()}
+    for (sweep, setting), metrics in found.items():
+        append_runs(runs, sweep, setting, metrics)
 
 
 @pytest.mark.parametrize("name", make_figures.FIGURES)
@@ -49,7 +79,7 @@ def test_committed_figure_is_current(name):
         return
     assert path.is_file(), "run `make figures`"
     with Image.open(path) as image:
-        assert image.info.get("Comment") == make_figures.fingerprint(inputs), "run `make figures`"
+        assert image.info.get("Comment") == make_figures.fingerprint(name, inputs), "run `make figures`"
 
 
 def test_every_committed_figure_is_drawn_by_the_script():
@@ -82,9 +112,12 @@ def test_text_is_large_enough_and_stays_apart(name, measured):
     plt.close(fig)
 
 
-@pytest.mark.parametrize("name", ["label-efficiency", "entropy-floor", "bpe"])
+MEASURED = [name for name in make_figures.FIGURES if make_figures.FIGURES[name].inputs.__name__ != "<lambda>"]
+
+
+@pytest.mark.parametrize("name", MEASURED)
 def test_missing_measurement_gets_one_sentence(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(make_figures, "root", lambda: tmp_path)
+    monkeypatch.setattr(figures, "root", lambda: tmp_path)
     make_figures.main()
     said = [line for line in capsys.readouterr().err.splitlines() if f"{name}.png is not drawn" in line]
     assert len(said) == 1 and "run `make" in said[0]
@@ -93,21 +126,44 @@ def test_missing_measurement_gets_one_sentence(name, tmp_path, monkeypatch, caps
 
 
 def test_missing_method_is_named(measured, monkeypatch):
-    monkeypatch.setitem(make_figures.METHODS, "adapters", ("adapters", "black", "o"))
+    monkeypatch.setitem(pretraining.METHODS, "adapters", ("adapters", "black", "o"))
     with pytest.raises(CourseError, match="no runs of the method 'adapters'"):
-        make_figures.sentiment_runs()
+        pretraining.sentiment_runs()
+
+
+def test_missing_metric_is_named(measured, monkeypatch):
+    monkeypatch.setattr(analysis, "SENT", (*analysis.SENT, 6400))
+    with pytest.raises(CourseError, match="'code-length' lacks the metric 'control bits 6400'"):
+        analysis.code_lengths()
+
+
+def test_missing_setting_is_named(measured, monkeypatch):
+    monkeypatch.setattr(analysis, "READERS", {**analysis.READERS, "LSTM": "recurrent"})
+    with pytest.raises(CourseError, match="'word-probes' has no runs with {'encoder': 'LSTM'}"):
+        analysis.probed_layers()
+
+
+def test_each_fingerprint_knows_its_own_chapter(monkeypatch):
+    before = {name: make_figures.fingerprint(name, None) for name in ("objectives", "patching")}
+    source = make_figures.inspect.getsource
+    changed = {analysis: "changed"}
+    monkeypatch.setattr(
+        make_figures.inspect, "getsource", lambda module: changed.get(module) or source(module)
+    )
+    assert make_figures.fingerprint("objectives", None) == before["objectives"]
+    assert make_figures.fingerprint("patching", None) != before["patching"]
 
 
 def test_merges_follow_their_order():
-    steps = make_figures.merged("aab", [["a", "b"], ["a", "a"], ["▁", "a"]])
+    steps = pretraining.merged("aab", [["a", "b"], ["a", "a"], ["▁", "a"]])
     assert steps == [(0, ["▁", "a", "a", "b"]), (1, ["▁", "a", "ab"]), (3, ["▁a", "ab"])]
 
 
 def test_pieces_of_an_unseen_word(measured):
-    assert make_figures.tokenizer_steps()["unhappily"][-1][1] == ["▁un", "h", "a", "p", "p", "ily"]
+    assert pretraining.tokenizer_steps()["unhappily"][-1][1] == ["▁un", "h", "a", "p", "p", "ily"]
 
 
 def test_unseen_words_are_not_in_the_world():
     words = (root() / "utils" / "world" / "lexicon.py").read_text("utf-8").split()
-    assert lexicon.NEGATIVE_CUES["A"].split()[1] == make_figures.SEEN
-    assert not set(make_figures.UNSEEN) & set(words)
+    assert lexicon.NEGATIVE_CUES["A"].split()[1] == pretraining.SEEN
+    assert not set(pretraining.UNSEEN) & set(words)
