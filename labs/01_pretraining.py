@@ -490,8 +490,7 @@ print(f"after 40,000 words: {learner.recorder.losses[-1].item() / np.log(2):.2f}
 
 
 # %%
-recurrent = lstm.learner([held_out[0].words] * 40, shape["vocabulary"], shape).model.eval()
-checkpoints.load_into(recurrent, "awd_lstm")
+recurrent, vocabulary = lstm.load()
 five = KneserNey(5).fit(counted)
 
 
@@ -503,7 +502,7 @@ def held_out_run(seed):
     scored = {
         "exact": [d.bits for d in documents],
         "causal": map(sum, training.token_bits(causal, tokenizer, [d.text for d in documents])),
-        "lstm": lstm.bits(recurrent, shape["vocabulary"], [d.words for d in documents]),
+        "lstm": lstm.bits(recurrent, vocabulary, [d.words for d in documents]),
         "ngram": [sum(five.bits(d.words)) for d in documents],
     }
     return {name: sum(values) / total for name, values in scored.items()}
@@ -565,7 +564,7 @@ for text in ("sadly , the soup was ? .", "the nurses near the busy ward ? feveri
 
 # %% tags=["nbval-ignore-output"] reason="samples differ between processors"
 for seed in range(3):
-    print("-", lstm.sample(recurrent, shape["vocabulary"], seed))
+    print("-", lstm.sample(recurrent, vocabulary, seed))
 
 # %% [markdown]
 # And the order of learning? Five times we train a model of two layers on fresh text, and stop now and then to ask three
@@ -1243,7 +1242,7 @@ for column, label, role in (("all", "all words", "causal"), ("changed", "words w
 ax.axhline(
     languages.recorded["majority"].mean(), color=COLORS["baseline"], linestyle=":", label="most frequent tag"
 )
-ax.set(xlabel="share of sub-words that both languages use", ylabel="zero-shot tagging accuracy")
+ax.set(xlabel="share of sub-words that both languages use", ylabel="zero-shot tagging accuracy", ylim=(0.1, 1.25))
 ax.legend(loc="upper left")
 show(fig)
 
