@@ -1371,7 +1371,7 @@ def both_sides(pairs):
 
 
 # %%
-def right(scores):
+def prefers_right(scores):
     """Which pairs are decided rightly, from the bits of good, bad, good, bad, ...: bool [pairs]."""
     scores = np.asarray(scores)
     return scores[::2] < scores[1::2]
@@ -1421,9 +1421,9 @@ def attractor_run(seed):
         pairs = tasks.agreement(world, 60, k, f"behavior {seed}", copula=True)
         sentences = both_sides(pairs)
         bits = training.token_bits(causal, tokenizer, [" ".join(words) for words in sentences])
-        found[f"causal_{k}"] = right(list(map(sum, bits))).mean()
-        found[f"lstm_{k}"] = right(recurrent_bits(sentences).sum(1)).mean()
-        found[f"ngram_{k}"] = right([sum(five_gram.bits(words)) for words in sentences]).mean()
+        found[f"causal_{k}"] = prefers_right(list(map(sum, bits))).mean()
+        found[f"lstm_{k}"] = prefers_right(recurrent_bits(sentences).sum(1)).mean()
+        found[f"ngram_{k}"] = prefers_right([sum(five_gram.bits(words)) for words in sentences]).mean()
         found[f"masked_{k}"] = filled_rightly(pairs).mean()
     return {name: float(value) for name, value in found.items()}
 
@@ -1550,8 +1550,10 @@ def nonce_run(seed):
             for name, score in (("causal", causal_scores), ("lstm", recurrent_scores)):
                 scored = score(pairs)
                 for way, values in scored.items():
-                    found[f"{name}_{way}_{kind}"] += list(right(values))
-                found[f"{name}_disagree"] += list(right(scored["sentence"]) != right(scored["verb"]))
+                    found[f"{name}_{way}_{kind}"] += list(prefers_right(values))
+                found[f"{name}_disagree"] += list(
+                    prefers_right(scored["sentence"]) != prefers_right(scored["verb"])
+                )
                 if name == "causal":
                     bits += scored["sentence"][::2].sum()
             count += sum(len(pair.good) + 1 for pair in pairs)
@@ -1730,7 +1732,7 @@ def strangeness_slope(pairs, bits):
     """Change of accuracy for each bit per word that a sentence costs without its verb, among some pairs."""
     good, places = bits[::2], [pair.position for pair in pairs]
     cost = (good.sum(1) - good[range(len(good)), places]) / [len(pair.good) for pair in pairs]
-    return np.polyfit(cost, right(bits.sum(1)), 1)[0]
+    return np.polyfit(cost, prefers_right(bits.sum(1)), 1)[0]
 
 
 # %%
@@ -1742,7 +1744,7 @@ def small_run(seed, kind, dose, steps=1200, every=200):
         if (step + 1) % every == 0:
             for k in (0, 1):
                 scored = small_scores(network, small_items(k, "original"))
-                found[f"after_{step + 1}_{k}"] = right(scored.sum(1)).mean()
+                found[f"after_{step + 1}_{k}"] = prefers_right(scored.sum(1)).mean()
 
     network = small_network(kind, dose, seed, steps, watch)
     for text in ("original", "nonce"):
@@ -1750,8 +1752,8 @@ def small_run(seed, kind, dose, steps=1200, every=200):
             pairs = small_items(k, text)
             scored = small_scores(network, pairs)
             places = [pair.position for pair in pairs for _ in range(2)]
-            found[f"{text}_{k}"] = right(scored.sum(1)).mean()
-            found[f"verb_{text}_{k}"] = right(scored[range(len(scored)), places]).mean()
+            found[f"{text}_{k}"] = prefers_right(scored.sum(1)).mean()
+            found[f"verb_{text}_{k}"] = prefers_right(scored[range(len(scored)), places]).mean()
     pairs = small_items(1, "nonce")
     found["strangeness"] = strangeness_slope(pairs, small_scores(network, pairs))
     ordinary = scene_rows([s.words for s in some_scenes[:1000]])
@@ -2014,7 +2016,7 @@ continued["neither"] = ~np.logical_or(*continued.values())
 
 # %% tags=["nbval-ignore-output"] reason="numbers of networks differ between processors"
 for name, some in continued.items():
-    accuracy = {way: f"{right(values)[some].mean():.2f}" for way, values in scored.items()}
+    accuracy = {way: f"{prefers_right(values)[some].mean():.2f}" for way, values in scored.items()}
     print(f"{name:32} {some.sum():3} items, accuracy", accuracy)
 
 # %% [markdown]
@@ -4608,7 +4610,7 @@ def frozen_unit(unit, value):
 
 
 # %%
-def ordinary_text(count, seed):
+def held_out_text(count, seed):
     """Ids [rows, width] of documents of all kinds, cut at 40 tokens."""
     documents = zip(world.documents(seed), range(count), strict=False)
     ids = [row[:40] for row in training.encode(tokenizer, [d.text for d, _ in documents])]
@@ -4630,7 +4632,7 @@ HIDDEN = [block.mlp.act for block in causal.transformer.h]
 @cache
 def silence_units(seed, value, each=24):
     """Per unit of a random sample: selectivity, fall of the right odds, rise of the loss; float [units, 3]."""
-    some, text = beginnings(30, [5, seed]), ordinary_text(20, f"units {seed}")
+    some, text = beginnings(30, [5, seed]), held_out_text(20, f"units {seed}")
     right, bits, found = right_odds(some).mean(), ordinary_bits(text), []
     random, outputs = np.random.default_rng(seed), [outputs_of(HIDDEN, ids) for ids in (some.ids, text)]
     for module, seen, read in zip(HIDDEN, *outputs, strict=True):
@@ -4791,7 +4793,7 @@ def removal_run(seed, layer):
 # %%
 def rise_of_loss(layer, basis, center, seed):
     """Bits per token by which the loss on ordinary text rises when directions are removed at every token."""
-    text = ordinary_text(40, f"removal {seed}")
+    text = held_out_text(40, f"removal {seed}")
     real = text[:, :-1] != tokenizer.pad_token_id  # the last token predicts nothing
     with edited(STAGES[layer], without_directions(real, basis, center)):
         changed = ordinary_bits(text)
@@ -5027,8 +5029,8 @@ print("last place, by layer:  ", shares[:, -1].round(2).tolist())
 
 # %% tags=["nbval-ignore-output"] reason="numbers of networks differ between processors; the check holds them"
 for what in ("two places", "stranger"):
-    by_layer = [f"{patching.recorded[f'{what} {k}'].mean():.2f}" for k in range(len(STAGES))]
-    print(f"{what:10} by layer: {', '.join(by_layer)}")
+    moved = [f"{patching.recorded[f'{what} {k}'].mean():.2f}" for k in range(len(STAGES))]
+    print(f"{what:10} by layer: {', '.join(moved)}")
 
 # %% tags=["hide-input"]
 worst = patching.recorded[[f"stranger {k}" for k in range(len(STAGES))]].abs().max(axis=1)
@@ -5316,19 +5318,21 @@ lab.check(dictionaries, "unexplained", by=[], slack=0.01)
 print("variance that the dictionary leaves unexplained:", mean_ci(dictionaries.recorded["unexplained"]))
 
 # %% mystnb={"image": {"alt": "Horizontal bars for five planted properties, three each: held-out selectivity of the best of 768 neurons, of 768 dictionary features, and of 768 random directions."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
-PLANTED = [c.removeprefix("neuron: ") for c in dictionaries.recorded if c.startswith("neuron: ")]
+PROPERTIES = [c.removeprefix("neuron: ") for c in dictionaries.recorded if c.startswith("neuron: ")]
 fig, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
 for i, (kind, role) in enumerate((("neuron", "frozen"), ("feature", "causal"), ("random", "baseline"))):
-    ci = [mean_ci(dictionaries.recorded[f"{kind}: {name}"]) for name in PLANTED]
+    ci = [mean_ci(dictionaries.recorded[f"{kind}: {name}"]) for name in PROPERTIES]
     widths = [[max(0, c.estimate - c.low) for c in ci], [max(0, c.high - c.estimate) for c in ci]]
-    places = np.arange(len(PLANTED)) + 0.27 * (i - 1)
+    places = np.arange(len(PROPERTIES)) + 0.27 * (i - 1)
     ax.barh(
         places, [c.estimate for c in ci], 0.25, xerr=widths, label=kind, color=COLORS[role], ecolor="black"
     )
-    print(f"{kind:8} " + ", ".join(f"{name} {c.estimate:.2f}" for name, c in zip(PLANTED, ci, strict=True)))
+    print(
+        f"{kind:8} " + ", ".join(f"{name} {c.estimate:.2f}" for name, c in zip(PROPERTIES, ci, strict=True))
+    )
 ax.set(
-    yticks=range(len(PLANTED)),
-    yticklabels=PLANTED,
+    yticks=range(len(PROPERTIES)),
+    yticklabels=PROPERTIES,
     xlabel="held-out selectivity of the best unit",
     xlim=(0, 1.02),
 )
