@@ -1242,7 +1242,9 @@ for column, label, role in (("all", "all words", "causal"), ("changed", "words w
 ax.axhline(
     languages.recorded["majority"].mean(), color=COLORS["baseline"], linestyle=":", label="most frequent tag"
 )
-ax.set(xlabel="share of sub-words that both languages use", ylabel="zero-shot tagging accuracy", ylim=(0.1, 1.25))
+ax.set(
+    xlabel="share of sub-words that both languages use", ylabel="zero-shot tagging accuracy", ylim=(0.1, 1.25)
+)
 ax.legend(loc="upper left")
 show(fig)
 

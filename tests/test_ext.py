@@ -303,6 +303,7 @@ def test_repairs_settle_at_once(reason: str) -> None:
         <input class="task-list-item-checkbox" type="checkbox">
         <div class="citation" role="doc-biblioentry"></div>
         <summary aria-label="Toggle hidden content">
+        <pre><span class="n">world</span><span class="p">(</span><span class="mi">0</span><span class="p">)</span></pre>
     """
     (pattern,) = (pattern for name, pattern, _ in bookfix.REPAIRS if name == reason)
     assert re.search(pattern, page)
