@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
 
+from utils.adaptation import train_only
 from utils.classification import (
     Classifier,
     counted_accuracy,
@@ -12,6 +13,7 @@ from utils.classification import (
     fine_tune,
     pool,
     predict,
+    predict_logits,
     probe_accuracy,
     tuned_accuracy,
 )
@@ -133,6 +135,80 @@ def test_mistakes_get_one_sentence(tokenizer):
         CourseError, match="^There is no text to learn from: give at least one with its label[.]$"
     ):
         fine_tune(learner, [], [], 1, 1e-3, 0)
+    with pytest.raises(CourseError, match="^Label 2 of text 1 is none of the 2 classes: use 0 to 1[.]$"):
+        fine_tune(learner, texts, [0, 2, 1, 1], 1, 1e-3, 0)
+    with pytest.raises(CourseError, match="^Label -1 of text 3 is none of the 2 classes: use 0 to 1[.]$"):
+        fine_tune(learner, texts, [0, 0, 1, -1], 1, 1e-3, 0)
+    with pytest.raises(
+        CourseError, match="^All 4 labels are 1: a classifier needs texts of two classes at least[.]$"
+    ):
+        fine_tune(learner, texts, [1] * 4, 1, 1e-3, 0)
+    with pytest.raises(CourseError, match="^Soft labels have 3 columns and the classifier 2 classes[.]$"):
+        fine_tune(learner, texts, np.full((4, 3), 1 / 3), 1, 1e-3, 0)
+
+
+def test_frozen_weights_stay_and_thawed_ones_move(tokenizer):
+    """Only the head for five updates, then also the last layer: gradual unfreezing."""
+    learner, data = classifier("causal", tokenizer), reviews(32, 9)
+    before = {name: value.detach().clone() for name, value in learner.named_parameters()}
+    moved = []
+
+    def thaw(update):
+        if update == 5:
+            moved.append({n for n, p in learner.named_parameters() if not torch.equal(p, before[n])})
+        train_only(learner, "head.*", *(["encoder.h.0.*"] if update >= 5 else []))
+
+    fine_tune(learner, *data, 10, 5e-3, 0, before=thaw)
+    moved.append({n for n, p in learner.named_parameters() if not torch.equal(p, before[n])})
+    assert moved[0] == {"head.weight", "head.bias"}
+    assert moved[1] == {n for n in before if n.startswith(("head.", "encoder.h.0."))}
+
+
+def test_rates_by_group_and_over_time(tokenizer):
+    """A group of scale 0 stays, as everything does under a schedule of zeros."""
+    data = reviews(32, 10)
+
+    def moved(**options):
+        learner = classifier("causal", tokenizer)
+        before = {name: value.detach().clone() for name, value in learner.named_parameters()}
+        fine_tune(learner, *data, 3, 5e-3, 0, **options)
+        return {n for n, p in learner.named_parameters() if not torch.equal(p, before[n])}
+
+    assert moved(scales={"head.*": 1.0, "*": 0.0}) == {"head.weight", "head.bias"}
+    assert moved(schedule=lambda update, updates: 0.0) == set()
+    with pytest.raises(CourseError, match="^No parameter has a name like 'body"):
+        moved(scales={"body.*": 1.0})
+
+
+def test_an_extra_loss_sees_each_batch_and_counts(tokenizer):
+    learner, (texts, labels) = classifier("causal", tokenizer), reviews(32, 11)
+    start = [p.detach().clone() for p in learner.encoder.parameters()]
+    shapes = []
+
+    def extra(batch):
+        shapes.append(batch.shape[0])
+        return 1e4 * sum(
+            (p - q).square().sum() for p, q in zip(learner.encoder.parameters(), start, strict=True)
+        )
+
+    def drift(learner):
+        return sum(
+            (p - q).square().sum().item() for p, q in zip(learner.encoder.parameters(), start, strict=True)
+        )
+
+    fine_tune(learner, texts, labels, 20, 1e-3, 0, rows=4, extra=extra)
+    free = classifier("causal", tokenizer)
+    fine_tune(free, texts, labels, 20, 1e-3, 0, rows=4)
+    assert shapes == [4] * 20
+    assert drift(learner) < 0.5 * drift(free)
+
+
+def test_soft_labels_are_learned(tokenizer):
+    """Texts without a cue, one in four positive: the classifier comes to say so."""
+    learner, texts = classifier("causal", tokenizer), [" ".join(NEUTRAL[i : i + 4]) for i in range(8)]
+    fine_tune(learner, texts, np.tile([0.75, 0.25], (8, 1)), 60, 3e-3, 0)
+    logits = torch.tensor(predict_logits(learner, texts))
+    torch.testing.assert_close(logits.softmax(-1)[:, 1], torch.full((8,), 0.25), atol=0.05, rtol=0)
 
 
 def test_accuracies(tokenizer):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from utils.adaptation import linear_warmup, rate_groups
 from utils.errors import CourseError
-from utils.training import encode, pad, precision, rate_at
+from utils.training import encode, pad, precision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,39 +45,48 @@ class Classifier(torch.nn.Module):
 def fine_tune(
     classifier: Classifier,
     texts: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     updates: int,
     rate: float,
     seed: int,
     rows: int = 16,
+    *,
+    schedule: Callable[[int, int], float] = linear_warmup,
+    scales: Mapping[str, float] | None = None,
+    extra: Callable[[Tensor], Tensor] | None = None,
+    before: Callable[[int], None] | None = None,
     watch: Callable[[int], None] | None = None,
 ) -> None:
-    """Train all weights of `classifier` in place: `updates` batches of `rows` texts, AdamW, warm-up, linear decay.
+    """Train `classifier` in place: `updates` batches of `rows` texts, AdamW with a peak of `rate`.
 
-    `watch(update)` is called after each update. Raises CourseError when there is no text, or when texts and labels
-    differ in number.
+    Weights with requires_grad off stay as they are. `labels` are class numbers, or rows of class probabilities [texts,
+    classes] (soft targets). `schedule(update, updates)` gives the factor of the rate, `scales` multiples of it by name
+    pattern (see `adaptation.rate_groups`). `extra(batch)` is added to the loss of each batch of ids [rows, width];
+    `before(update)` is called before an update, to freeze or thaw, and `watch(update)` after it.
+
+    Raises CourseError when there is no text, when texts and labels differ in number, when a label is out of range, and
+    when all labels are the same.
     """
-    if len(texts) != len(labels):
-        raise CourseError(
-            f"There are {len(texts)} texts and {len(labels)} labels: give one label for each text."
-        )
-    if not len(texts):
-        raise CourseError("There is no text to learn from: give at least one with its label.")
+    targets = _targets(labels, len(texts), classifier.head.out_features)
     ids, device = encode(classifier.tokenizer, texts), classifier.head.weight.device
     order = np.random.default_rng(seed)
     queue: list[int] = []
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=rate, weight_decay=0.01, fused=True)
+    groups = rate_groups(classifier, scales or {"*": 1.0})
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, fused=True)
     classifier.train()
     for update in range(updates):
+        if before:
+            before(update)
         while len(queue) < rows:
             queue += order.permutation(len(ids)).tolist()
         some, queue = queue[:rows], queue[rows:]
         batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), classifier.tokenizer.pad_token_id)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(update, updates, rate, max(1, updates // 10))
+            group["lr"] = rate * group["scale"] * schedule(update, updates)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision() == "bf16"):
             logits = classifier(batch.to(device))
-        cross_entropy(logits.float(), torch.tensor([labels[i] for i in some], device=device)).backward()
+            more = extra(batch.to(device)) if extra else 0.0
+        (cross_entropy(logits.float(), targets[some].to(device)) + more).backward()
         torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -85,9 +95,52 @@ def fine_tune(
     classifier.eval()
 
 
+def _targets(labels: Sequence[int] | np.ndarray, texts: int, classes: int) -> Tensor:
+    """Labels as a tensor, after a look at all that people get wrong about them."""
+    if not texts:
+        raise CourseError("There is no text to learn from: give at least one with its label.")
+    if len(labels) != texts:
+        raise CourseError(f"There are {texts} texts and {len(labels)} labels: give one label for each text.")
+    values = np.asarray(labels)
+    if values.ndim == 2:
+        if values.shape[1] != classes:
+            raise CourseError(
+                f"Soft labels have {values.shape[1]} columns and the classifier {classes} classes."
+            )
+        return torch.tensor(values, dtype=torch.float32)
+    wrong = next((i for i, label in enumerate(values.tolist()) if label not in range(classes)), None)
+    if wrong is not None:
+        raise CourseError(
+            f"Label {values[wrong]} of text {wrong} is none of the {classes} classes: use 0 to {classes - 1}."
+        )
+    if (values == values[0]).all():
+        raise CourseError(
+            f"All {texts} labels are {values[0]}: a classifier needs texts of two classes at least."
+        )
+    return torch.tensor(values, dtype=torch.long)
+
+
+def texts_and_labels(items: Sequence[Labeled]) -> tuple[list[str], list[int]]:
+    """The texts of labelled items, words joined by spaces, and their labels."""
+    return [" ".join(item.words) for item in items], [item.label for item in items]
+
+
+def accuracy(classifier: Classifier, items: Sequence[Labeled]) -> float:
+    """Share of `items` that the classifier labels rightly."""
+    texts, labels = texts_and_labels(items)
+    return float(np.mean(predict(classifier, texts) == labels))
+
+
 def predict(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
     """The class of each text: int [texts]."""
-    return _in_batches(classifier, classifier.tokenizer, texts, classifier.head.weight.device).argmax(-1)
+    return predict_logits(classifier, texts).argmax(-1)
+
+
+def predict_logits(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    """The logits of each text: float32 [texts, classes]."""
+    device = classifier.head.weight.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision() == "bf16"):
+        return _in_batches(classifier, classifier.tokenizer, texts, device)
 
 
 def features(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> np.ndarray:
@@ -132,8 +185,8 @@ def tuned_accuracy(
     """Fine-tune a classifier on `model` with labelled texts (see `fine_tune`); its accuracy on each test set."""
     torch.manual_seed(seed)
     classifier = Classifier(model, tokenizer, 1 + max((item.label for item in train), default=0))
-    fine_tune(classifier, *_split(train), updates, rate, seed)
-    return [float(np.mean(predict(classifier, texts) == labels)) for texts, labels in map(_split, tests)]
+    fine_tune(classifier, *texts_and_labels(train), updates, rate, seed)
+    return [accuracy(classifier, items) for items in tests]
 
 
 def probe_accuracy(
@@ -147,10 +200,10 @@ def probe_accuracy(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    texts, labels = _split(train)
+    texts, labels = texts_and_labels(train)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     probe.fit(features(model, tokenizer, texts), labels)
-    return [float(probe.score(features(model, tokenizer, x), y)) for x, y in map(_split, tests)]
+    return [float(probe.score(features(model, tokenizer, x), y)) for x, y in map(texts_and_labels, tests)]
 
 
 def counted_accuracy(train: Sequence[Labeled], tests: Sequence[Sequence[Labeled]]) -> list[float]:
@@ -158,11 +211,7 @@ def counted_accuracy(train: Sequence[Labeled], tests: Sequence[Sequence[Labeled]
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    texts, labels = _split(train)
+    texts, labels = texts_and_labels(train)
     counts = CountVectorizer(token_pattern=r"\S+")
     model = LogisticRegression(max_iter=1000).fit(counts.fit_transform(texts), labels)
-    return [float(model.score(counts.transform(x), y)) for x, y in map(_split, tests)]
-
-
-def _split(items: Sequence[Labeled]) -> tuple[list[str], list[int]]:
-    return [" ".join(item.words) for item in items], [item.label for item in items]
+    return [float(model.score(counts.transform(x), y)) for x, y in map(texts_and_labels, tests)]

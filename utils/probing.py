@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from utils.errors import CourseError
 from utils.settings import device
-from utils.training import pad
+from utils.training import marks, pad
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,7 @@ class Encoder:
 
 def transformer(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Encoder:
     """A Transformer of any kind (GPT-2, ModernBERT, BERT) as a reader of words."""
-    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
-    last = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    first, last = marks(tokenizer)
     model = model.base_model.to(device()).eval()
 
     def pieces(words: Sequence[str]) -> list[list[int]]:

@@ -24,7 +24,7 @@ from utils.settings import progress
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
     from utils.world.tasks import MinimalPair
 
@@ -51,10 +51,18 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIALS)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text between the tokenizer's begin and end marks."""
     ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if len(texts) else []
-    return [[tokenizer.bos_token_id, *row, tokenizer.eos_token_id] for row in ids]
+    first, last = marks(tokenizer)
+    return [[first, *row, last] for row in ids]
+
+
+def marks(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """The ids that begin and end a text: `<s>` and `</s>` here, BERT's [CLS] and [SEP]."""
+    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    last = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    return first, last
 
 
 def pad(rows: Sequence[Sequence[int]], width: int, padding: int) -> Tensor:
