@@ -186,25 +186,6 @@ def overlap(a, b):
 
 
 # %%
-def topic_of_words(world):
-    """The topic of each noun and verb form that belongs to one topic only."""
-    found = defaultdict(set)
-    for name, topic in world.topics.items():
-        for table in (
-            topic.persons,
-            topic.animals,
-            topic.things,
-            topic.places,
-            topic.transitive,
-            topic.intransitive,
-        ):
-            for item in table.items:
-                for form in filter(None, item):
-                    found[form].add(name)
-    return {word: next(iter(topics)) for word, topics in found.items() if len(topics) == 1}
-
-
-# %%
 def word_vector_run(seed):
     """One corpus of 300,000 words: neighbors by counting and by predicting."""
     texts = [document.words for document in world.corpus(300_000, f"vectors {seed}")]
@@ -214,7 +195,7 @@ def word_vector_run(seed):
         nearest(ppmi_vectors(counts, seed=seed)),
         nearest(skipgram_vectors(counts, seed=seed)),
     )
-    topics = topic_of_words(world)
+    topics = tasks.topic_of_words(world)
     known = [i for i, word in enumerate(frequent) if word in topics]
     same = [topics.get(frequent[j]) == topics[frequent[i]] for i in known for j in predicted[i, :5]]
     share = Counter(topics[frequent[i]] for i in known)

@@ -184,24 +184,6 @@ def static_vectors(seed, window=4, dimensions=64):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9), frequent
 
 
-# %%
-def topics_of_words():
-    """The topic of each noun and verb form that belongs to one topic only."""
-    found = defaultdict(set)
-    for name, topic in world.topics.items():
-        tables = [
-            topic.persons,
-            topic.animals,
-            topic.things,
-            topic.places,
-            topic.transitive,
-            topic.intransitive,
-        ]
-        for form in (form for table in tables for item in table.items for form in item if form):
-            found[form].add(name)
-    return {word: next(iter(names)) for word, names in found.items() if len(names) == 1}
-
-
 # %% [markdown]
 # PCA of the same vectors is the same picture each time. t-SNE begins with random places. Predict: of a word's ten
 # nearest neighbors on the map, how many are still there when you change nothing but the seed? And when you change the
@@ -232,7 +214,7 @@ def neighbors_kept(a, b):
 def topic_vectors(seed):
     """Vectors of the words that have one topic, and those words."""
     vectors, frequent = static_vectors(seed)
-    known = topics_of_words()
+    known = tasks.topic_of_words(world)
     kept = [i for i, word in enumerate(frequent) if word in known]
     return vectors[kept], [frequent[i] for i in kept]
 
@@ -272,7 +254,8 @@ roles = {
     "kitchen": ("masked", "s"),
     "sea": ("ngram", "D"),
 }
-groups = np.array([topics_of_words()[word] for word in drawn_words])
+known = tasks.topic_of_words(world)
+groups = np.array([known[word] for word in drawn_words])
 for ax, (title, points) in zip(axes, drawings.items(), strict=True):
     ax.scatter(*points.T, s=2, color="#BBBBBB")
     for topic, (role, marker) in roles.items():
@@ -3990,15 +3973,15 @@ for name in TEACHERS:
 # %% [markdown]
 # All do, the autoencoder least: to pack a whole sentence into one state is the hardest of these lessons, and in so
 # few updates it is only begun. Keep that in mind when you read its line in the report card. Read the card by columns:
-# the darkest cell of a column is the best encoder for that subject. Is there a best encoder?
+# the brightest cell of a column is the best encoder for that subject. Is there a best encoder?
 
-# %% mystnb={"image": {"alt": "A table of nine encoders (eight teachers and none) by six subjects with the probe accuracy printed in each cell and the best of each column darkest: no row is darkest everywhere."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %% mystnb={"image": {"alt": "A table of nine encoders (eight teachers and none) by six subjects with the probe accuracy printed in each cell and the best of each column brightest: no row is brightest everywhere."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 report = np.array([[taught(m, name).mean() for m in EXAM_SUBJECTS] for name in ("none", *TEACHERS)])
 shade = (report - report.min(0)) / np.ptp(report, axis=0)
 fig, ax = plt.subplots(figsize=(6.2, 4.4))
-ax.imshow(shade, cmap="cividis_r", aspect="auto")
+ax.imshow(shade, cmap="cividis", aspect="auto")
 for (row, column), value in np.ndenumerate(report):
-    dark = shade[row, column] > 0.5
+    dark = shade[row, column] < 0.5
     ax.text(column, row, f"{value:.2f}", ha="center", va="center", color="white" if dark else "black")
 ax.set_xticks(range(6), EXAM_SUBJECTS, rotation=30, ha="right")
 ax.set_yticks(range(len(report)), ["no teacher", *TEACHERS])
@@ -4267,9 +4250,9 @@ fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.9), sharey=True, width_ratios=(4,
 for ax, (architecture, (_, depth, _)) in zip(axes, LAYER_SHAPES.items(), strict=True):
     best = [by_layer(m, architecture).argmax(1) for m in (*EXAM_SUBJECTS, "average")]
     counts = np.array([np.bincount(row, minlength=depth + 1) for row in best])
-    ax.imshow(counts, cmap="cividis_r", vmin=0, vmax=LAYER_SEEDS, aspect="auto")
+    ax.imshow(counts, cmap="cividis", vmin=0, vmax=LAYER_SEEDS, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
-        color = "white" if count > 0.55 * LAYER_SEEDS else "black"
+        color = "white" if count < 0.5 * LAYER_SEEDS else "black"
         ax.text(column, row, count or "", ha="center", va="center", color=color)
     ax.set(title=architecture, xlabel="best layer", xticks=range(depth + 1))
     ax.set_yticks(range(7), [*EXAM_SUBJECTS, "average"])

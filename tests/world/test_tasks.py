@@ -106,3 +106,13 @@ def test_reviews_quote_their_polarity_last(world: World) -> None:
     for document, _ in zip(world.documents("polarity", "review"), range(200), strict=False):
         assert opinion(tuple(document.words)) == (document.about == "positive")
     assert set(reviews.HELD_OUT) <= {*reviews.PLAIN, *reviews.NEGATIONS}
+
+
+def test_topic_of_words_leaves_out_words_of_two_topics(world: World) -> None:
+    found = tasks.topic_of_words(world)
+    assert set(found.values()) == set(world.topics)
+    assert not world.ambiguous & found.keys()
+    assert "plant" not in found  # a verb of one topic and a noun of another
+    for name, topic in world.topics.items():
+        forms = {form for verb in topic.transitive.items for form in verb if form}
+        assert {found[form] for form in forms & found.keys()} == {name}

@@ -172,6 +172,17 @@ def topics(world: World, count: int, seed: int | str = 0) -> tuple[list[Labeled]
     ], names
 
 
+def topic_of_words(world: World) -> dict[str, str]:
+    """The topic of each noun and verb form that belongs to one topic only."""
+    found: dict[str, set[str]] = {}
+    for name, topic in world.topics.items():
+        nouns = (topic.persons, topic.animals, topic.things, topic.places)
+        for table in (*nouns, topic.transitive, topic.intransitive):
+            for form in (form for item in table.items for form in item if form):
+                found.setdefault(form, set()).add(name)
+    return {word: next(iter(names)) for word, names in found.items() if len(names) == 1}
+
+
 @dataclass(frozen=True, slots=True)
 class LabeledPair:
     """Two texts and whether the second follows from the first (1) or not (0)."""
