@@ -313,8 +313,9 @@ def test_wrong_settings(data, tmp_path, options, message):
 def test_other_settings_in_the_same_folder(data, bert, tmp_path, capsys):
     with pytest.raises(CourseError, match="has no config"):
         train(tmp_path, Settings(**SMALL | {"model": "nowhere"}))
-    settings = SMALL | {"model": bert[0.0], "labels": 8}
+    settings = SMALL | {"model": bert[0.0], "labels": 8, "discard": True}
     train(tmp_path, Settings(**settings))  # a wrong setting before is no obstacle
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "settings.json"]
     capsys.readouterr()
     with pytest.raises(SystemExit) as end:
         imdb_bert.main(command(tmp_path, settings | {"seed": 1})[3:])

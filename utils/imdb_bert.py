@@ -15,9 +15,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+import shutil
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils import adaptation
 from utils import settings as course
@@ -36,21 +37,30 @@ METHODS = ("full", "scratch", "head", "bias", "adapters")
 MARK = "whole"  # what each process puts into a checkpoint when all of it is written
 
 
+def _setting(default: Any, what: str) -> Any:
+    return field(default=default, metadata={"what": what})
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides the outcome of a training, beside data and hardware."""
 
-    method: str = "full"  # full, scratch (random weights), head, bias or adapters
-    labels: int = 0  # training reviews with a label, half of each kind; 0: all that are not held out
-    held_out: int = 2500  # training reviews for validation
-    epochs: float = 3.0
-    rate: float = 2e-5  # peak: linear warm-up over a tenth of the updates, then linear decay
-    rows: int = 32  # reviews in an update, over all devices together
-    length: int = 256  # word pieces of a review that are read
-    seed: int = 0
-    every: int = 200  # updates from one checkpoint to the next
-    model: str = ""  # folder of another BERT in the form of save_pretrained; default bert-base-uncased
-    test: bool = False  # also score the test reviews, once, at the end
+    method: str = _setting("full", f"one of {', '.join(METHODS)}; scratch has random weights")
+    labels: int = _setting(0, "training reviews, half of each kind; 0: all that are not held out")
+    held_out: int = _setting(2500, "training reviews for validation")
+    epochs: float = _setting(3.0, "times that each review is read")
+    rate: float = _setting(
+        2e-5, "peak of the learning rate: warm-up over a tenth of the updates, then a linear fall"
+    )
+    rows: int = _setting(32, "reviews in an update, over all devices together")
+    length: int = _setting(256, "word pieces of a review that are read")
+    seed: int = _setting(0, "draws held-out reviews and labels, new weights, order and dropout")
+    every: int = _setting(200, "updates from one checkpoint to the next")
+    model: str = _setting(
+        "", "folder of another BERT, from save_pretrained; bert-base-uncased where there is none"
+    )
+    test: bool = _setting(False, "also score the test reviews, once, at the end")
+    discard: bool = _setting(False, "keep only the result, neither the model nor checkpoints")
 
 
 def train(output: Path, settings: Settings) -> dict[str, float]:
@@ -94,7 +104,11 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         "share": sum(n for n, trained in sizes if trained) / sum(n for n, _ in sizes),
     }
     if trainer.is_world_process_zero():
-        trainer.save_model(str(output / "model"))
+        if settings.discard:
+            for path in output.glob("checkpoint-*"):
+                shutil.rmtree(path)
+        else:
+            trainer.save_model(str(output / "model"))
         write_text(result, json.dumps(found, indent=2) + "\n")
     return found
 
@@ -296,10 +310,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says, and print the result."""
     parser = argparse.ArgumentParser(prog="python -m utils.imdb_bert", description="BERT on IMDb.")
     parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints and of the result")
-    for field in fields(Settings):
-        kind = type(field.default)
-        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": field.default}
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **how)
+    for each in fields(Settings):
+        kind, what = type(each.default), each.metadata["what"]
+        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": each.default}
+        shown = what if kind is bool or each.default == "" else f"{what} (default {each.default})"
+        parser.add_argument(f"--{each.name.replace('_', '-')}", help=shown, **how)
     chosen = vars(parser.parse_args(arguments))
     try:
         found = train(chosen.pop("output"), Settings(**chosen))
