@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tools import figures, make_figures
-from tools.figures import analysis, pretraining
+from tools.figures import adaptation, analysis, pretraining
 from utils.errors import CourseError
 from utils.evidence import append_runs, canonical
 from utils.plots import style
@@ -35,6 +35,7 @@ def measured(tmp_path, monkeypatch):
     bits = dict(zip((*pretraining.MODELS, "exact"), (2.9, 2.6, 2.4, 2.2), strict=True))
     append_runs(runs, "held out", canonical({"seed": 0}), bits)
     measure_analysis(tmp_path / figures.runs_file(analysis.LAB), random)
+    measure_adaptation(tmp_path / figures.runs_file(adaptation.LAB), random)
     tokenizer = tmp_path / pretraining.TOKENIZER
     tokenizer.parent.mkdir()
     merges = [["u", "n"], ["l", "y"], ["▁", "un"], ["c", "k"], ["i", "ly"], ["u", "ck"], ["uck", "ily"]]
@@ -65,6 +66,43 @@ def measure_analysis(runs, random):
             code = {f"{task} bits {n}": slope * n for n in analysis.SENT}
             setting = canonical({"seed": seed, "features": features})
             found["code-length", setting] |= {**code, f"{task} accuracy": random.random()}
+    for (sweep, setting), metrics in found.items():
+        append_runs(runs, sweep, setting, metrics)
+
+
+def measure_adaptation(runs, random):
+    """Made-up runs of the lab on adaptation."""
+    found = {}
+    for seed in range(3):
+        for place, way in enumerate(adaptation.WAYS):
+            cost = {name: 1e6 * (0.1 + 7 * place) for name in ("trained", "optimizer", "kept")}
+            found["costs", canonical({"method": way, "seed": seed})] = cost
+            for labels in adaptation.COUNTS:
+                for far, task in enumerate(adaptation.TASKS):
+                    setting = {"task": task, "method": way, "labels": labels, "seed": seed}
+                    accuracy = 0.9 - 0.1 * far + 0.03 * place + 0.01 * random.random()
+                    found["similarity", canonical(setting)] = {"accuracy": accuracy}
+        for place, task in enumerate(adaptation.TASKS):
+            found["task distance", canonical({"task": task, "seed": seed})] = {"distance": 0.2 * place}
+        for place, method in enumerate((*adaptation.LINES, "adapters")):
+            for labels in adaptation.LABELS:
+                scores = {
+                    test: 0.9 - 0.1 * place + 0.01 * random.random() for test in ("known", "new", "bits")
+                }
+                found["curves", canonical({"method": method, "labels": labels, "seed": seed})] = scores
+        for recipe in adaptation.RECIPES:
+            accuracy = {"known": 0.8 + 0.1 * random.random()}
+            found["recipes", canonical({"recipe": recipe, "seed": seed})] = accuracy
+        found["plain tuning", canonical({"seed": seed})] = {"bits 1": 4, "known 1": 0.8}
+        found["lowest rate", canonical({"seed": seed})] = {"bits": 2.1, "known": 0.82}
+        found["pretrained bits", canonical({"seed": seed})] = {"bits": 2}
+        for family in adaptation.HOLDS:
+            for strength in (0.1, 1):
+                setting = canonical({"family": family, "strength": strength, "seed": seed})
+                found["holding on", setting] = {
+                    "bits": 2 + random.random(),
+                    "known": 0.7 + 0.2 * random.random(),
+                }
     for (sweep, setting), metrics in found.items():
         append_runs(runs, sweep, setting, metrics)
 
@@ -141,6 +179,25 @@ def test_missing_setting_is_named(measured, monkeypatch):
     monkeypatch.setattr(analysis, "READERS", {**analysis.READERS, "LSTM": "recurrent"})
     with pytest.raises(CourseError, match="'word-probes' has no runs with {'encoder': 'LSTM'}"):
         analysis.probed_layers()
+
+
+def test_map_takes_the_cheapest_way_that_is_not_measurably_worse():
+    cheap, best = dict(enumerate((0.70, 0.72, 0.71))), dict(enumerate((0.80, 0.81, 0.82)))
+    level = dict(enumerate((0.85, 0.76, 0.79)))  # its mean is lower than the best, but it wins with one seed
+    assert adaptation.cheapest({"head": cheap, "full": best}, "a task") == "full"
+    assert adaptation.cheapest({"head": cheap, "mix": level, "full": best}, "a task") == "mix"
+    assert adaptation.cheapest({"head": best, "full": cheap}, "a task") == "head"
+
+
+def test_map_pairs_equal_seeds_only():
+    with pytest.raises(CourseError, match="a task differ in their seeds"):
+        adaptation.cheapest({"head": {0: 0.7, 1: 0.7}, "full": {1: 0.8, 2: 0.8}}, "a task")
+
+
+def test_map_needs_a_cell_in_every_row(measured, monkeypatch):
+    monkeypatch.setattr(adaptation, "TASKS", {**adaptation.TASKS, "poems": "poems"})
+    with pytest.raises(CourseError, match="no number of labels has runs of .* for 'poems'"):
+        adaptation.decisions()
 
 
 def test_each_fingerprint_knows_its_own_chapter(monkeypatch):

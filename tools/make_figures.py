@@ -17,12 +17,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from tools import figures
-from tools.figures import analysis, pretraining, repository
+from tools.figures import adaptation, analysis, pretraining, repository
 from utils.errors import CourseError
 from utils.plots import DPI, style
 
 FOLDER = Path("assets") / "figures"
-FIGURES = {**pretraining.FIGURES, **analysis.FIGURES}
+FIGURES = {**pretraining.FIGURES, **analysis.FIGURES, **adaptation.FIGURES}
 
 
 def fingerprint(name: str, inputs: Any) -> str:
