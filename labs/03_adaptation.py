@@ -605,7 +605,7 @@ def reader_run(seed, labels):
         reader = trained_reader(view, stored, truth, READER_RATES[view], seed)
         found |= {f"{view} {t}": table_accuracy(reader, [VIEWS[view](x)], y) for t, (x, y) in tests.items()}
         if "mix" in view:
-            found |= {f"{view} {k}": float(w) for k, w in enumerate(reader.mix.softmax(0))}
+            found |= {f"{view} {k}": float(w) for k, w in enumerate(reader.mix.detach().softmax(0))}
     return found
 
 
@@ -4048,8 +4048,10 @@ for network, role, marker in (("Transformer", "pretrained", "o"), ("LSTM", "lstm
     best = own["accuracy"].nlargest(3).mean()
     lost[network] = (best - own["accuracy"]).to_numpy()
     ax.scatter(own["rate"], own["accuracy"], color=COLORS[role], marker=marker, label=network)
-    print(f"{network:12} best three {best:.2f}   lost by the others: {mean_ci(lost[network])}")
+    print(f"{network:12} best three {best:.2f}   lost on average: {mean_ci(lost[network])}")
 ax.set(xscale="log", xlabel="learning rate, in multiples of the best", ylabel="accuracy", ylim=(0.4, 1))
+ax.set_xticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
+ax.minorticks_off()
 ax.legend(loc="upper right")
 show(fig)
 
@@ -5193,7 +5195,7 @@ for labels in (64, 512):
     for ax, place in zip(axes[1:], ENGLISH, strict=True):
         english_dots(ax, {m: english_values(place, m, labels) for m in kept}, labels)
 for ax, title, left in zip(axes, ("world, new words", *ENGLISH), (0.4, 0.4, 0.2), strict=True):
-    ax.set(xlim=(left, 1), xlabel="accuracy")
+    ax.set(xlim=(left, 1), xticks=(0.4, 0.6, 0.8), xlabel="accuracy")
     ax.set_title(title, fontsize=12)
 axes[0].set(yticks=[-row for row in range(len(ENGLISH_METHODS))], yticklabels=ENGLISH_METHODS)
 axes[0].plot([], [], "o", color=COLORS["scratch"], mfc="white", ms=7, label="64 labels")

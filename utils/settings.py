@@ -19,8 +19,6 @@ from utils.errors import CourseError
 if TYPE_CHECKING:
     import torch
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's bars need no ipywidgets here
-
 T = TypeVar("T")
 Profile = Literal["mini", "full"]
 _warned = False
