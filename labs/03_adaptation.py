@@ -2967,7 +2967,7 @@ penalties = {"without clone": forgetful_penalty(moving), "with": adaptation.Anch
 with torch.no_grad():
     for p in moving.parameters():
         p += 0.01
-print({name: round(float(penalty()), 1) for name, penalty in penalties.items()})
+print({name: round(penalty().item(), 1) for name, penalty in penalties.items()})
 
 # %% [markdown]
 # `detach` gives another view of the same memory, so start and weights move together and the penalty is zero for ever; the
@@ -2975,7 +2975,7 @@ print({name: round(float(penalty()), 1) for name, penalty in penalties.items()})
 
 # %%
 size = sum(p.numel() for p in moving.parameters())
-assert math.isclose(float(penalties["with"]()), size * 0.01**2, rel_tol=1e-3)
+assert math.isclose(penalties["with"]().item(), size * 0.01**2, rel_tol=1e-3)
 
 # %% [markdown]
 # **Elastic weight consolidation** (EWC; Kirkpatrick et al. 2017) does not hold all weights alike. It weighs each by the
