@@ -380,6 +380,7 @@ torch.set_num_threads(1)
 model = causal(100)
 training.pretrain(model, eight_batches(), training.causal_loss, 4, 1e-3, 1)
 torch.save(model.state_dict(), os.path.join(sys.argv[1], "weights" + os.environ["RANK"]))
+torch.distributed.destroy_process_group()  # else threads may outlive the interpreter, which aborts
 """
 
 
