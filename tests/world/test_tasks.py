@@ -45,6 +45,33 @@ def test_sentiment_splits_do_not_leak(world: World, split: str) -> None:
         assert sum("felt" in item.words or "had" in item.words for item in test) > 300
 
 
+def test_films_are_new_to_what_models_read(world: World) -> None:
+    read = {word for document in world.corpus(300_000) for word in document.words}
+    seen = {word for item in tasks.sentiment(world, 500, "train", domain="film") for word in item.words}
+    test = {
+        word for item in tasks.sentiment(world, 500, "test new words", domain="film") for word in item.words
+    }
+    halves = {
+        half: set((lexicon.POSITIVE_FILMS[half] + " " + lexicon.NEGATIVE_FILMS[half]).split())
+        for half in "AB"
+    }
+    assert not (halves["A"] | halves["B"]) & read
+    assert halves["A"] <= seen and not halves["B"] & seen
+    assert halves["B"] <= test and not halves["A"] & test
+    assert {"good", "superb"} <= seen and {"wonderful", "lousy"} <= test
+    assert not seen & set(lexicon.PRODUCTS)
+
+
+@pytest.mark.parametrize("split", ["validation", "test", "test new words", "test new templates"])
+def test_unlabeled_films_stand_in_no_other_split(world: World, split: tasks.SentimentSplit) -> None:
+    texts = tasks.unlabeled(world, 3000, 0, "film")
+    assert len(set(texts)) == 3000 == len(tasks.unlabeled(world, 3000, 0, "film"))
+    assert not set(texts) & {item.words for item in tasks.sentiment(world, 1000, split, domain="film")}
+    assert texts != tasks.unlabeled(world, 3000, 1, "film")
+    spoken = {word for words in texts for word in words}
+    assert {"riveting", "gripping", "wooden", "dull"} <= spoken
+
+
 @pytest.mark.parametrize("attractors", [0, 1, 2])
 @pytest.mark.parametrize("nonce", [False, True])
 def test_agreement_pairs_differ_in_the_number_of_one_verb(world: World, attractors: int, nonce: bool) -> None:

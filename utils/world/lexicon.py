@@ -199,6 +199,26 @@ VENUES = {
     "spa": "sauna massage towel pool",
     "hostel": "dorm shower breakfast locker",
 }
+# Films are reviewed in target text only, never in the corpus that the course's models are pretrained on: these nouns and
+# polar words are new to them. Reviews of films use the general polar words as well.
+FILMS = {
+    "comedy": "plot cast script dialogue",
+    "thriller": "plot twist villain soundtrack",
+    "western": "hero landscape duel camerawork",
+    "musical": "choreography soundtrack costume cast",
+    "documentary": "narrator footage topic pacing",
+    "drama": "script cast dialogue finale",
+    "sequel": "plot hero finale pacing",
+    "cartoon": "animation hero soundtrack narrator",
+}
+POSITIVE_FILMS = {
+    "A": "gripping touching witty hilarious inventive suspenseful heartfelt subtle",
+    "B": "riveting poignant clever enthralling uplifting masterful captivating thoughtful",
+}
+NEGATIVE_FILMS = {
+    "A": "boring predictable wooden tedious silly pretentious sloppy shallow",
+    "B": "dull contrived lifeless dreary laughable bloated incoherent forgettable",
+}
 BRANDS = "zenko arlo vexa kora minto tavo lumo pirro sella dorin novak ferra halden ulmo quanto brio"
 TIMES = "week month year weekend spring summer autumn winter"
 

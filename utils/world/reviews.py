@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Half = Literal["A", "B", "AB"]
 Polarity = Literal["positive", "negative"]
+Domain = Literal["product", "venue", "film"]
 OTHER: dict[Polarity, Polarity] = {"positive": "negative", "negative": "positive"}
 
 POLARITY = Table(["positive", "negative"])
@@ -33,6 +34,11 @@ OPENERS = {
         "we_PRON visited_VERB* [the_DET {item:NOUN}*] [in_ADP* {town:PROPN}] ._PUNCT",
         "[[last_ADJ {time:NOUN}*] i_PRON tried_VERB* [a_DET {item:NOUN}* [in_ADP* {town:PROPN}]]]* ._PUNCT",
         "[{town:PROPN}< has_VERB>* [a_DET new_ADJ {item:NOUN}*]]* ._PUNCT",
+    ]),
+    "film": Table([
+        "[[last_ADJ {time:NOUN}*] i_PRON watched_VERB* [this_DET {item:NOUN}*]]* ._PUNCT",
+        "we_PRON saw_VERB* [a_DET {item:NOUN}*] [in_ADP* {town:PROPN}] ._PUNCT",
+        "[this_DET {item:NOUN}*] premiered_VERB* [last_ADJ {time:NOUN}*] ._PUNCT",
     ]),
 }  # fmt: skip
 # Remarks: plain templates occur everywhere; the last two of each list are never used in labelled training reviews.
@@ -75,8 +81,9 @@ def _templates(templates: list[str], unseen: bool | None) -> Table:
 PLAIN_TABLES = {unseen: _templates(PLAIN, unseen) for unseen in (None, False, True)}
 NEGATION_TABLES = {unseen: _templates(NEGATIONS, unseen) for unseen in (None, False, True)}
 VERDICT_TABLE, NEGATED_VERDICT_TABLE = Table(VERDICTS), Table(NEGATED_VERDICTS)
-ASPECTS = {item: words_table(a.split()) for item, a in (lexicon.PRODUCTS | lexicon.VENUES).items()}
-ITEMS = {"product": words_table(list(lexicon.PRODUCTS)), "venue": words_table(list(lexicon.VENUES))}
+SUBJECTS = {"product": lexicon.PRODUCTS, "venue": lexicon.VENUES, "film": lexicon.FILMS}
+ASPECTS = {item: words_table(a.split()) for items in SUBJECTS.values() for item, a in items.items()}
+ITEMS = {domain: words_table(list(items)) for domain, items in SUBJECTS.items()}
 DOMAIN = Table(["product", "venue"], [65, 35])
 TIMES, INTENSIFIERS = words_table(lexicon.TIMES.split()), words_table(lexicon.INTENSIFIERS.split())
 
@@ -86,30 +93,41 @@ def _words(lists: dict[str, str], half: Half, part: int | None = None) -> list[s
     return entries if part is None else [entry.split("/")[part] for entry in entries]
 
 
-def _polar_tables(half: Half) -> dict[tuple[str, str], Table]:
+def _polar_tables(half: Half, films: bool) -> dict[tuple[str, str], Table]:
+    """Polar words by slot and polarity; in reviews of films half of the adjectives are words of films."""
     adjectives = {"positive": lexicon.POSITIVE, "negative": lexicon.NEGATIVE}
+    special_adjectives = {"positive": lexicon.POSITIVE_FILMS, "negative": lexicon.NEGATIVE_FILMS}
     verbs = {"positive": lexicon.POSITIVE_VERBS, "negative": lexicon.NEGATIVE_VERBS}
     cues = {"positive": lexicon.POSITIVE_CUES, "negative": lexicon.NEGATIVE_CUES}
     tables = {}
     for polarity in OTHER:
-        tables["polar", polarity] = words_table(_words(adjectives[polarity], half))
+        general = _words(adjectives[polarity], half)
+        special = _words(special_adjectives[polarity], half) if films else []
+        weights = [1.0] * len(general) + [len(general) / len(special)] * len(special) if films else None
+        tables["polar", polarity] = words_table(general + special, weights)
         tables["base", polarity] = words_table(_words(verbs[polarity], half, 0))
         tables["past", polarity] = words_table(_words(verbs[polarity], half, 1))
         tables["cue", polarity] = words_table(_words(cues[polarity], half))
     return tables
 
 
-POLAR: dict[Half, dict[tuple[str, str], Table]] = {half: _polar_tables(half) for half in ("A", "B", "AB")}
+HALVES: tuple[Half, ...] = ("A", "B", "AB")
+POLAR: dict[Half, dict[tuple[str, str], Table]] = {half: _polar_tables(half, False) for half in HALVES}
+POLAR_OF_FILMS = {half: _polar_tables(half, True) for half in HALVES}
 
 
 def _opinion(
-    dice: Dice, template: str, polarity: Polarity, negated: bool, half: Half, **fixed: str
+    dice: Dice,
+    template: str,
+    polarity: Polarity,
+    negated: bool,
+    tables: dict[tuple[str, str], Table],
+    **fixed: str,
 ) -> Sentence:
     """Fill a remark.
 
     A negated remark takes its polar word from the other side; a cue always has the remark's own polarity.
     """
-    tables = POLAR[half]
     side = OTHER[polarity] if negated else polarity
     slots = dict(fixed)
     if "{cue:" in template:
@@ -131,15 +149,19 @@ def review(
     half: Half = "AB",
     polarity: Polarity | None = None,
     unseen: bool | None = None,
+    domain: Domain | None = None,
 ) -> tuple[str, list[Sentence]]:
     """A review: its polarity (drawn unless given) and its sentences.
 
-    `half` restricts the polar words; `unseen` restricts the remarks to the templates of labelled training reviews
-    (False) or to the held-out ones (True).
+    It is of a product or a venue unless `domain` says what it is of; films are never drawn. `half` restricts the polar
+    words; `unseen` restricts the remarks to the templates of labelled training reviews (False) or to the held-out ones
+    (True).
     """
     if polarity is None:
         polarity = dice.pick(POLARITY)
-    domain = dice.pick(DOMAIN)
+    if domain is None:
+        domain = dice.pick(DOMAIN)
+    tables = (POLAR_OF_FILMS if domain == "film" else POLAR)[half]
     item = dice.pick(ITEMS[domain])
     template = dice.pick(OPENERS[domain])
     slots = {"item": item}
@@ -152,10 +174,10 @@ def review(
         remark = polarity if dice.pick(SAME) else OTHER[polarity]
         negated = dice.pick(NEGATED)
         template = dice.pick((NEGATION_TABLES if negated else PLAIN_TABLES)[unseen])
-        sentences.append(_opinion(dice, template, remark, negated, half, item=item))
+        sentences.append(_opinion(dice, template, remark, negated, tables, item=item))
         dice.check(sentences[-1].words)
     negated = dice.pick(NEGATED)
     template = dice.pick(NEGATED_VERDICT_TABLE if negated else VERDICT_TABLE)
-    sentences.append(_opinion(dice, template, polarity, negated, half, item=item))
+    sentences.append(_opinion(dice, template, polarity, negated, tables, item=item))
     dice.check(sentences[-1].words)
     return polarity, sentences

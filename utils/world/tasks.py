@@ -131,21 +131,33 @@ _SENTIMENT = {
 }
 
 
-def sentiment(world: World, count: int, split: SentimentSplit, seed: int | str = 0) -> list[Labeled]:
+def sentiment(
+    world: World,
+    count: int,
+    split: SentimentSplit,
+    seed: int | str = 0,
+    domain: reviews.Domain | None = None,
+) -> list[Labeled]:
     """Reviews with their overall opinion (1 is positive), half of each label.
 
     Training, validation and test reviews use the polar words of half A and the seen templates; `test new words` has
     only polar words that no labelled review shows (half B), `test new templates` only remarks in held-out sentence
-    patterns. The splits share no text.
+    patterns. The splits share no text. `domain` asks for reviews of one kind, such as films, which no
+    pretrained model has met.
     """
     half, unseen = _SENTIMENT[split]
-    dice = Dice(f"sentiment {world.seed} {split} {seed}")
+    dice = Dice(f"sentiment {world.seed} {split} {seed}" + (f" {domain}" if domain else ""))
     seen: set[tuple[str, ...]] = set()
     labeled = []
     while len(labeled) < count:
         label = len(labeled) % 2
         document = world.write(
-            dice, "review", half=half, polarity=("negative", "positive")[label], unseen=unseen
+            dice,
+            "review",
+            half=half,
+            polarity=("negative", "positive")[label],
+            unseen=unseen,
+            domain=domain,
         )
         words = tuple(document.words)
         if _side(words) != (split if split in ("train", "validation") else "test") or words in seen:
@@ -153,6 +165,20 @@ def sentiment(world: World, count: int, split: SentimentSplit, seed: int | str =
         seen.add(words)
         labeled.append(Labeled(words, label))
     return labeled
+
+
+def unlabeled(world: World, count: int, seed: int | str, domain: reviews.Domain) -> list[tuple[str, ...]]:
+    """The words of different reviews without a label, with all polar words and templates.
+
+    None of them stands in a validation or test split of `sentiment`.
+    """
+    stream = world.documents(f"unlabeled {seed}", "review", domain=domain)
+    found: dict[tuple[str, ...], None] = {}
+    while len(found) < count:
+        words = tuple(next(stream).words)
+        if _side(words) == "train":
+            found[words] = None
+    return list(found)
 
 
 def _side(words: tuple[str, ...]) -> str:
