@@ -13,9 +13,10 @@ from utils import checkpoints, lstm, training
 from utils.downloads import sha256
 from utils.errors import CourseError
 from utils.ngram import KneserNey
-from utils.world import World, tasks
+from utils.world import World, lexicon, tasks
 
-NAMES = ["causal", "masked", "awd_lstm"]
+RECURRENT = ["awd_lstm", *make_checkpoints.PAIR]
+NAMES = ["causal", "masked", *RECURRENT]
 SLICE = 20_000  # words of held-out text
 GAP = 0.12  # bits a word above the exact entropy, at most
 TRANSFORMERS = {
@@ -86,18 +87,17 @@ def untrained(shape):
     return lstm.learner([shape["vocabulary"]] * 4, shape["vocabulary"], shape).model.eval()
 
 
-@pytest.fixture(scope="module")
-def lstm_bits(documents):
-    """Bits per word of the AWD-LSTM, text by text; the start mark of a next text is the end of each."""
-    shape = checkpoints.config("awd_lstm")
+def lstm_bits(name, documents):
+    """Bits per word of an AWD-LSTM, text by text; the start mark of a next text is the end of each."""
+    shape, step = checkpoints.config(name), make_checkpoints.PAIR.get(name, 1)
     model = untrained(shape)
-    checkpoints.load_into(model, "awd_lstm")
+    checkpoints.load_into(model, name)
     index = {word: i for i, word in enumerate(shape["vocabulary"])}
     start, padding = index["xxbos"], index["xxpad"]
     total = 0.0
     ordered = sorted((d.words for d in documents), key=len)
     for i in range(0, len(ordered), 64):
-        rows = [[start, *(index[word] for word in text), start] for text in ordered[i : i + 64]]
+        rows = [[start, *(index[word] for word in text[::step]), start] for text in ordered[i : i + 64]]
         batch = training.pad(rows, max(map(len, rows)), padding)
         model[0].bs = len(rows)
         model.reset()
@@ -153,7 +153,7 @@ def gap(recipe):
 def test_exact_entropy_is_that_of_the_world(world):
     documents = make_checkpoints.held_out(world)
     bits = sum(d.bits for d in documents) / words(documents)
-    for name in ("causal", "awd_lstm"):
+    for name in ("causal", *RECURRENT):
         assert checkpoints.recipe(name)["exact_bits_per_word"] == pytest.approx(bits, abs=1e-4), name
 
 
@@ -165,10 +165,41 @@ def test_causal_model_is_near_the_exact_entropy(causal_bits, exact):
     assert causal_bits - exact == pytest.approx(recorded, abs=0.05)
 
 
-def test_lstm_is_as_good_as_recorded(lstm_bits, exact):
-    recorded = gap(checkpoints.recipe("awd_lstm"))
+@pytest.mark.parametrize("name", RECURRENT)
+def test_lstm_is_as_good_as_recorded(name, documents, exact):
+    recorded = gap(checkpoints.recipe(name))
     assert recorded > 0
-    assert lstm_bits - exact == pytest.approx(recorded, abs=0.05)
+    assert lstm_bits(name, documents) - exact == pytest.approx(recorded, abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "step"), make_checkpoints.PAIR.items())
+def test_the_pair_knows_cues(name, step, world):
+    model, vocabulary = lstm.load(name)
+    pairs = tasks.polarity_cues(world, 200, "cues of a test")
+    good, bad = (
+        lstm.bits(model, vocabulary, [text[::step] for text in texts])
+        for texts in ([pair.good for pair in pairs], [pair.bad for pair in pairs])
+    )
+    share = sum(a < b for a, b in zip(good, bad, strict=True)) / len(pairs)
+    recorded = checkpoints.recipe(name)["behavior"]["polarity cues"]
+    assert recorded > 0.85
+    assert share == pytest.approx(recorded, abs=0.06)
+
+
+def test_vectors_of_documents_separate_praise_from_blame(world):
+    documents = world.corpus(450_000, "vectors of a test")
+    vocabulary = ["xxpad", *sorted({word for d in documents for word in d.words})]
+    vectors = make_checkpoints.document_vectors(documents, vocabulary, 160)
+    assert vectors.shape == (len(vocabulary), 160) and vectors[0].abs().max() < 1e-6
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    praise, blame = (
+        unit[[vocabulary.index(word) for word in words["A"].split()]]
+        for words in (lexicon.POSITIVE, lexicon.NEGATIVE)
+    )
+    alike = [
+        (side @ side.T).fill_diagonal_(0).sum() / (len(side) * (len(side) - 1)) for side in (praise, blame)
+    ]
+    assert min(alike) > (praise @ blame.T).mean()
 
 
 def test_masked_model_is_as_good_as_recorded(loaded, world):
@@ -193,8 +224,8 @@ def test_causal_model_beats_the_5_gram(causal_bits, counted):
     assert causal_bits < counted
 
 
-def test_lstm_beats_the_5_gram(lstm_bits, counted):
-    assert lstm_bits < counted
+def test_lstm_beats_the_5_gram(documents, counted):
+    assert lstm_bits("awd_lstm", documents) < counted
 
 
 @transformers
@@ -239,7 +270,7 @@ def copy(tmp_path):
 
 def use(name, folder):
     """What a lab does with a checkpoint."""
-    if name == "awd_lstm":
+    if name in RECURRENT:
         checkpoints.load_into(untrained(checkpoints.config(name, folder)), name, folder)
     else:
         getattr(checkpoints, f"load_{name}")(folder)

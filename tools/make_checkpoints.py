@@ -1,12 +1,13 @@
 """Pretrain the course's own models into checkpoints/ (`make checkpoints`).
 
-A tokenizer, a causal and a masked Transformer, an AWD-LSTM.
+A tokenizer, a causal and a masked Transformer, an AWD-LSTM, and the pair of AWD-LSTMs of Lab 4a.
 
 Every model sees fresh text of the course world, never the same document twice. Two processes share the work: the masked
 model needs as long as the other two together. Interrupted Transformer trainings go on where they stopped.
 """
 
 import math
+import operator
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from utils import checkpoints, lstm, training
@@ -32,6 +34,13 @@ PEAK = {"causal": 2e-3, "masked": 2e-3, SENTENCES: 1.5e-3}
 TOKENS = 3000  # of one batch
 LSTM_WORDS = 3_000_000
 LSTM = {"emb_sz": 160, "n_hid": 320, "n_layers": 3, "drop_mult": 0.1, "rate": 1e-2, "rows": 32}
+# The pair that ULMFiT starts from, one reading forward, one backward. An AWD-LSTM with random embeddings does not learn
+# within ten million words which words praise and which blame: they stand in the same places. Vectors of the words that
+# share a document tell them apart, so the embeddings begin as such vectors; the forget gates begin open.
+PAIR = {"ulmfit_forward": 1, "ulmfit_backward": -1}  # the step from word to word
+PAIR_WORDS = 6_000_000
+PAIR_LSTM = LSTM | {"rate": 5e-3}
+SPREAD, OPEN = 0.3, 1.0  # standard deviation of the first embeddings, bias of the forget gates
 SHAPE = {"layers": 4, "width": 192, "heads": 4}
 HELD_OUT = "held out"
 
@@ -218,6 +227,65 @@ def make_lstm() -> None:
     print("awd_lstm", recipe, flush=True)
 
 
+def document_vectors(documents: list[Document], vocabulary: list[str], size: int) -> torch.Tensor:
+    """Latent semantic vectors [words, size]: whitened singular vectors of the positive mutual information of two words
+    in one document (Deerwester et al. 1990; Levy & Goldberg 2014). Words of no document have zeros, up to rounding."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.utils.extmath import randomized_svd
+
+    counter = CountVectorizer(analyzer=set, vocabulary=vocabulary)
+    counts = counter.transform([d.words for d in documents])
+    together = (counts.T @ counts).toarray().astype(float)
+    np.fill_diagonal(together, 0)
+    alone = together.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        information = np.log(together * together.sum() / np.outer(alone, alone))
+    vectors, _, _ = randomized_svd(
+        np.where(np.isfinite(information), information, 0).clip(0), size, random_state=SEED
+    )
+    return torch.tensor(vectors / vectors.std(), dtype=torch.float32)
+
+
+def make_pair(name: str) -> None:
+    """Train one AWD-LSTM of the pair and save it in the names of fastai's own pretrained models."""
+    torch.set_num_threads(1)
+    seed_everything(SEED)
+    world, step = World(SEED), PAIR[name]
+    documents, heldout = world.corpus(PAIR_WORDS), held_out(world)
+    vocabulary = lstm_vocabulary(documents)
+    learner = lstm.learner([d.words[::step] for d in documents], vocabulary, PAIR_LSTM)
+    first = SPREAD * document_vectors(documents[:40_000], vocabulary, PAIR_LSTM["emb_sz"])
+    with torch.no_grad():
+        learner.model[0].encoder.weight.copy_(first)
+        for layer in learner.model[0].rnns:
+            size = layer.module.hidden_size
+            layer.module.bias_ih_l0[size : 2 * size] = OPEN
+    started = time.time()
+    with learner.no_logging():
+        learner.fit_one_cycle(1, PAIR_LSTM["rate"])
+    minutes = round((time.time() - started) / 60, 1)
+    shape = PAIR_LSTM | {"vocabulary": vocabulary}
+    checkpoints.save(name, learner.model, shape, {})
+    model = learner.model.eval()
+    checkpoints.load_into(model, name)  # as float16 left it
+    words = [len(d.words) + 1 for d in heldout]
+    bits = lstm.bits(model, vocabulary, [d.words[::step] for d in heldout])
+    pairs = tasks.polarity_cues(world, 400, HELD_OUT)
+    good, bad = (
+        lstm.bits(model, vocabulary, [text[::step] for text in texts])
+        for texts in ([p.good for p in pairs], [p.bad for p in pairs])
+    )
+    recipe = {
+        "seed": SEED, "words": sum(len(d.words) + 1 for d in documents),
+        "precision": "no", "minutes": minutes, "made_by": "tools/make_checkpoints.py",
+        "held_out_bits_per_word": round(sum(bits) / sum(words), 4),
+        "exact_bits_per_word": round(sum(d.bits for d in heldout) / sum(words), 4),
+        "behavior": {"polarity cues": sum(map(operator.lt, good, bad)) / len(pairs)},
+    }  # fmt: skip
+    checkpoints.save(name, model, shape, recipe)
+    print(name, recipe, flush=True)
+
+
 def marker(part: str) -> Path:
     """The file that says, until all parts of a run are finished, that this one is."""
     return FOLDER / f"{part.replace(' ', '-')}.finished"
@@ -228,22 +296,23 @@ def main(parts: list[str]) -> None:
     if parts:
         for part in parts:
             if not marker(part).exists():
-                make_lstm() if part == "awd_lstm" else make_transformer(part)
+                make = make_pair if part in PAIR else make_transformer
+                make_lstm() if part == "awd_lstm" else make(part)
                 marker(part).touch()
         return
-    print("Pretraining three models, about 40 minutes on two cores.", flush=True)
+    print("Pretraining five models, about 50 minutes on two cores.", flush=True)
     FOLDER.mkdir(exist_ok=True)
     texts = [document.text for document in islice(World(SEED).documents("tokenizer"), 30_000)]
     training.train_tokenizer(texts, 2048).backend_tokenizer.save(str(FOLDER / "tokenizer.json"))
     command = [sys.executable, "-m", "tools.make_checkpoints"]
     running = [
         subprocess.Popen([*command, *group], cwd=root())
-        for group in (["masked", SENTENCES], ["causal", "awd_lstm"])
+        for group in (["masked", SENTENCES, "ulmfit_backward"], ["causal", "awd_lstm", "ulmfit_forward"])
     ]
     failed = [process.wait() for process in running]
     if any(failed):
         sys.exit("A training stopped early: run `make checkpoints` again, it goes on where it stopped.")
-    for part in ("causal", "masked", SENTENCES, "awd_lstm"):
+    for part in ("causal", "masked", SENTENCES, "awd_lstm", *PAIR):
         marker(part).unlink()
 
 

@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 START, PADDING = "xxbos", 1  # fastai's mark at the start of a text, and the id of its padding
 
 
-def load() -> tuple[Module, list[str]]:
-    """The course's AWD-LSTM language model, in evaluation mode, and its vocabulary of words."""
-    shape = checkpoints.config("awd_lstm")
+def load(name: str = "awd_lstm") -> tuple[Module, list[str]]:
+    """An AWD-LSTM language model of the course, in evaluation mode, and its vocabulary of words.
+
+    "awd_lstm" is Lab 1's; "ulmfit_forward" and "ulmfit_backward" are the pair of Lab 4a, the second of which reads
+    texts from their last word to their first.
+    """
+    shape = checkpoints.config(name)
     words = [word for word in shape["vocabulary"] if word != START]
     model = learner(
         [words] * 40, shape["vocabulary"], shape
     ).model.eval()  # fastai builds no model without texts
-    checkpoints.load_into(model, "awd_lstm")
+    checkpoints.load_into(model, name)
     return model, shape["vocabulary"]
 
 
