@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from random import Random
@@ -92,6 +93,53 @@ def test_the_folder_may_be_aclimdb_itself(data, tmp_path, monkeypatch):
     (tmp_path / "imdb").symlink_to(data / "imdb" / "aclImdb")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     assert len(imdb.reviews("test")) == 2 * COUNT
+
+
+def test_reviews_of_any_folder(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))  # which holds nothing
+    inner = corpus / "imdb" / "aclImdb"
+    found = imdb.reviews("train", inner)
+    assert len(found) == 2 * COUNT and found == imdb.reviews("train", str(inner.parent))
+    assert found[0].file == "train/neg/0_1.txt"
+
+
+def test_fastais_folder_has_unsup_beside_train(tmp_path):
+    place(tmp_path, "unsup/0_0.txt")
+    place(tmp_path, "train/pos/0_9.txt")
+    unsup = [imdb.Review("Good.", None, "unsup/0_0.txt")]
+    assert imdb.reviews("unsup", tmp_path / "imdb") == unsup
+    place(tmp_path, "train/unsup/1_0.txt")
+    assert imdb.reviews("unsup", tmp_path / "imdb")[0].file == "train/unsup/1_0.txt"
+
+
+@pytest.mark.parametrize(
+    ("split", "folder", "message"),
+    [
+        ("train", "nowhere", r"nowhere is no folder: name the one that holds train and test of IMDb"),
+        ("train", "imdb/aclImdb/train/neg/0_1.txt", r"0_1\.txt is no folder: name the one"),
+        ("train", "imdb/aclImdb", r"train/pos is no folder: IMDb reviews were expected in it"),
+        ("train", "imdb/aclImdb/train", r"train/train/neg is no folder"),
+        ("test", "imdb", r"test/neg is no folder"),
+        ("unsup", "imdb", r"train/unsup is no folder"),
+    ],
+)
+def test_other_folders_that_are_not_imdb(tmp_path, split, folder, message):
+    place(tmp_path, "train/neg/0_1.txt")
+    with pytest.raises(CourseError, match=message):
+        imdb.reviews(split, tmp_path / folder)
+
+
+@pytest.mark.parametrize("leading", ["aclImdb/", ""])
+def test_the_archive_is_unpacked_once(corpus, tmp_path, monkeypatch, leading):
+    """Published under COURSE_DATA; `fetch` takes what stands there."""
+    monkeypatch.setattr(imdb, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    with tarfile.open(tmp_path / "aclImdb_v1.tar.gz", "w:gz") as archive:
+        archive.add(corpus / "imdb" / "aclImdb" / "train" / "neg", f"{leading}train/neg")
+        archive.add(corpus / "imdb" / "aclImdb" / "train" / "pos", f"{leading}train/pos")
+    assert len(imdb.reviews("train")) == 2 * COUNT
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(imdb.reviews("train")) == 2 * COUNT
 
 
 def place(folder, name, content=b"Good."):

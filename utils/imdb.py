@@ -22,19 +22,22 @@ class Review:
     file: str
 
 
-def reviews(split: str) -> list[Review]:
+def reviews(split: str, folder: Path | str | None = None) -> list[Review]:
     """The reviews of a split, 25,000 "train", 25,000 "test", or 50,000 "unsup" without a label.
 
     Negative ones come first, each kind in the order of its numbers. COURSE_DATA may hold the published archive, or a
-    folder `imdb` with the published folder `aclImdb` or a sample of it, which is taken as it is. Raises CourseError for
-    an unknown split, a folder that is missing or has no review, a file whose name is not `<number>_<stars>.txt` or
-    does not fit its folder, and what `fetch`, `unpack` and `read_text` raise (a file that is empty or not UTF-8).
+    folder `imdb` with the published folder `aclImdb` or a sample of it, which is taken as it is; `folder` names any
+    other such folder (`aclImdb` or the one it stands in, or fastai's `imdb`, which has `unsup` beside `train`). Raises
+    CourseError for an unknown split, a folder that is missing or has no review, a file whose name is not
+    `<number>_<stars>.txt` or does not fit its folder, and what `fetch`, `unpack` and `read_text` raise (a file that is
+    empty or not UTF-8).
     """
     if split not in SPLITS:
         raise CourseError(f"{split!r} is not a split of IMDb: choose one of {', '.join(SPLITS)}.")
-    root = _root()
+    root = _root(_published() if folder is None else Path(folder))
     if split == "unsup":
-        return _folder(root, "train/unsup", None, range(11))
+        beside = (root / "unsup").is_dir() and not (root / "train" / "unsup").is_dir()
+        return _folder(root, "unsup" if beside else "train/unsup", None, range(11))
     return _folder(root, f"{split}/neg", 0, range(1, 5)) + _folder(root, f"{split}/pos", 1, range(7, 11))
 
 
@@ -43,12 +46,17 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"<br\s*/?>", " ", text).split())
 
 
-def _root() -> Path:
-    """The folder with `train` and `test`; an archive is unpacked under the hash of its content."""
+def _published() -> Path:
+    """What `fetch` gives; an archive is unpacked under the hash of its content."""
     archive = fetch("imdb")
-    if archive.is_dir():
-        return archive / "aclImdb" if (archive / "aclImdb").is_dir() else archive
-    return unpack(archive, cache_dir() / f"imdb-{sha256(archive)[:12]}") / "aclImdb"
+    return archive if archive.is_dir() else unpack(archive, cache_dir() / f"imdb-{sha256(archive)[:12]}")
+
+
+def _root(folder: Path) -> Path:
+    """The folder with `train` and `test`."""
+    if not folder.is_dir():
+        raise CourseError(f"{folder} is no folder: name the one that holds train and test of IMDb.")
+    return folder / "aclImdb" if (folder / "aclImdb").is_dir() else folder
 
 
 def _folder(root: Path, name: str, label: int | None, stars: range) -> list[Review]:

@@ -1,0 +1,182 @@
+"""A training of fastai that goes on after an interruption, and the reading of files of torch without executing them."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.text.all import (
+    Callback,
+    CancelEpochException,
+    CancelFitException,
+    LMDataLoader,
+    ParamScheduler,
+    to_device,
+)
+
+from utils.checkpoints import fill
+from utils.errors import CourseError
+
+RECORDS = ("lrs", "iters", "losses", "values")  # what fastai's recorder keeps of each batch or epoch
+
+
+class Resume(Callback):
+    """Lets a training that was interrupted in the middle of an epoch go on where that epoch began (lab 4a).
+
+    Before the first epoch and after each one, `file` takes the weights, the optimizer, the random numbers, the order of
+    the texts and the records. The same call after an interruption, `learner.fit_one_cycle(3, 0.01, cbs=Resume(file))`
+    say, reads it, trains the interrupted epoch anew, with its part of the schedule, and ends at the weights that it
+    would have had undisturbed; where the training is complete, it only reads the weights. Each call of `fit` needs a
+    file of its own. What further callbacks remember (early stopping does) is not kept. Raises CourseError for the file
+    of another training (sizes, epochs, texts, frozen groups, rates) and for one that is damaged or asks for code.
+    """
+
+    order = 80  # after fastai's recorder and schedules, which begin anew with each call
+
+    def __init__(self, file: Path | str):
+        self.file = Path(file)
+        self.plan: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
+
+    def __call__(self, event_name: str) -> None:
+        try:
+            super().__call__(event_name)
+        except CourseError as error:  # fastai puts words of its own in front
+            raise CourseError(str(error).rpartition("\n\t")[2]) from None
+
+    def before_fit(self) -> None:
+        if self._aside():
+            return
+        self.plan, self.kept = self._planned(), {}
+        if not self.file.exists():
+            self._write(0)
+            return
+        self.kept = read(self.file, "delete it to begin anew")
+        self._compare()
+        if self.kept["done"] == self.n_epoch:
+            print(f"{self.file.name}: this training is complete, its weights were read")
+            self._restore()
+            raise CancelFitException
+        print(f"{self.file.name}: going on with epoch {self.kept['done'] + 1} of {self.n_epoch}")
+
+    def before_epoch(self) -> None:
+        if self.kept and not self._aside():
+            if self.epoch < self.kept["done"]:
+                raise CancelEpochException
+            self._restore()
+
+    def after_epoch(self) -> None:
+        if not self.kept and not self._aside():
+            self._write(self.epoch + 1)
+
+    def _aside(self) -> bool:
+        """Whether fastai calls without training: to validate, to predict, or to look for a rate."""
+        return self.learn.lock.locked() or hasattr(self.learn, "lr_finder")
+
+    def _planned(self) -> dict[str, Any]:
+        """What two calls must share to be the same training."""
+        texts = self.dls.train_ds
+        schedules = [cb.scheds for cb in self.learn.cbs if isinstance(cb, ParamScheduler)]
+        rates = [{name: [f(at) for at in (0.0, 0.1, 0.3, 0.8)] for name, f in s.items()} for s in schedules]
+        return {
+            "epochs": self.n_epoch,
+            "batches in an epoch": len(self.dls.train),
+            "frozen groups": self.opt.frozen_idx,
+            "rates": _plain([rates, [hyper["lr"] for hyper in self.opt.hypers]]),
+            "texts": [len(texts), repr(texts[0]), repr(texts[len(texts) - 1])],
+        }
+
+    def _compare(self) -> None:
+        before = self.kept.get("plan")
+        if not isinstance(before, dict):
+            raise CourseError(f"{self.file} holds no training: give this one a file of its own.")
+        for key, now in self.plan.items():
+            if before.get(key) != now:
+                known = isinstance(before.get(key), int)
+                what = f"{before[key]} {key}, and this one has {now}" if known else f"other {key}"
+                raise CourseError(
+                    f"{self.file} was written by a training with {what}: repeat that call to go on, or give this one a "
+                    "file of its own."
+                )
+
+    def _write(self, done: int) -> None:
+        loader, recorder = self.dls.train, self.learn.recorder
+        state = {
+            "plan": self.plan,
+            "done": done,
+            "model": self.model.state_dict(),
+            "optimizer": self.opt.state_dict(),
+            "gradients": [
+                p.grad is not None for p in self.model.parameters()
+            ],  # fastai updates all that have one
+            "random": [random.getstate(), np.random.get_state(), loader.rng.getstate()],
+            "torch": [torch.get_rng_state(), torch.cuda.get_rng_state_all()],
+            "order": loader.items.idxs if isinstance(loader, LMDataLoader) else [],
+            "records": {key: getattr(recorder, key) for key in RECORDS},
+            "smooth": [recorder.smooth_loss.count, recorder.smooth_loss.val],
+        }
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_name(f".{self.file.name}.part")
+        torch.save(_plain(state), part)
+        os.replace(part, self.file)  # the old state or the new one, never a part
+
+    def _restore(self) -> None:
+        kept, loader, recorder = self.kept, self.dls.train, self.learn.recorder
+        fill(self.model, kept["model"], str(self.file), "give this training a file of its own")
+        self.opt.load_state_dict(to_device(kept["optimizer"], next(self.model.parameters()).device))
+        for parameter, had in zip(self.model.parameters(), kept["gradients"], strict=True):
+            parameter.grad = torch.zeros_like(parameter) if had else None
+        python, numpy, own = kept["random"]
+        random.setstate((python[0], tuple(python[1]), python[2]))
+        np.random.set_state((numpy[0], np.array(numpy[1], dtype=np.uint32), *numpy[2:]))
+        loader.rng.setstate((own[0], tuple(own[1]), own[2]))
+        torch.set_rng_state(kept["torch"][0])
+        if kept["torch"][1] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(kept["torch"][1])
+        if isinstance(loader, LMDataLoader):  # shuffles what the epoch before has shuffled
+            loader.items.reindex(kept["order"])
+            loader.lens.reindex(kept["order"])
+        for key in RECORDS:
+            setattr(recorder, key, kept["records"][key])
+        recorder.smooth_loss.count, recorder.smooth_loss.val = kept["smooth"]
+        self.learn.train_iter = kept["done"] * len(loader)
+        self.kept = {}
+
+
+def read(path: Path, remedy: str) -> dict[str, Any]:
+    """The dict that `torch.save` wrote, if it is made of tensors, numbers and words; nothing of the file is executed.
+
+    `remedy` says in errors what to do. Raises CourseError for any other file, and names what it asked to call.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about pickles that are not its own
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
+    except Exception as error:  # a damaged file can raise almost anything
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"asks to call {named[1]}" if named else "is damaged"
+        raise CourseError(
+            f"{path} {what}, and tensors were expected: nothing was executed, {remedy}."
+        ) from None
+    if not isinstance(found, dict):
+        raise CourseError(f"{path} holds no named tensors: {remedy}.")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """`value` made of lists, dicts, numbers, words and tensors only, which `read` takes."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().as_subclass(torch.Tensor)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if isinstance(value, str | int | float | None) else [_plain(each) for each in value]
