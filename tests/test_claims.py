@@ -19,7 +19,7 @@ PARTS = {
     "PT": ("Pretraining", 29),
     "AN": ("Analysis", 67),
     "AD": ("Adaptation", 69),
-    "DS": ("Applications", 18),
+    "DS": ("Applications", 19),
     "OP": ("Open problems", 48),
     "CO": ("Conclusions", 4),
     "S19": ("Since 2019", 40),

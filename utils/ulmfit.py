@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from utils.settings import Profile
+
 MINI = {"forward": "ulmfit_forward", "backward": "ulmfit_backward"}  # checkpoints of the course
 FULL = {"forward": "wt103-fwd", "backward": "wt103-bwd"}  # archives of fastai
 SIZES = ("emb_sz", "n_hid", "n_layers")
@@ -55,19 +57,21 @@ TAGS = frozenset(
 # ---- the pretrained language model
 
 
-def pretrained(direction: str, folder: Path) -> list[str]:
+def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> list[str]:
     """Write fastai's pair of pretrained files, NAME.pth and NAME.pkl, into `folder`, and return [NAME, NAME].
 
     That is what `language_model_learner` wants as `pretrained_fnames`, where `path` and `model_dir` lead to `folder`.
-    `direction` is "forward" or "backward". In the `mini` profile these are the course's own AWD-LSTMs, in `full` those
-    that fastai trained on WikiText-103, downloaded once. Nothing downloaded is ever unpickled freely: weights are read
-    as tensors, the vocabulary as words, and what fastai then loads is what stands here. Raises CourseError for another
-    direction, an archive that lacks one of the two files or holds anything else in them, and what `fetch` raises.
+    `direction` is "forward" or "backward". For the profile `mini` these are the course's own AWD-LSTMs, for `full`
+    those that fastai trained on WikiText-103, downloaded once; without one, the profile that is on decides. Nothing
+    downloaded is ever unpickled freely: weights are read as tensors, the vocabulary as words, and what fastai then
+    loads is what stands here. Raises CourseError for another direction, an archive that lacks one of the two files or
+    holds anything else in them, and what `fetch` raises.
     """
-    name = _name(direction)
-    if settings.profile() == "mini":
+    profile = profile or settings.profile()
+    name = _name(direction, profile)
+    if profile == "mini":
         vocabulary = checkpoints.config(name)["vocabulary"]
-        model = _language_model(direction, len(vocabulary))
+        model = _language_model(direction, len(vocabulary), profile)
         checkpoints.load_into(model, name)
         state = model.state_dict()
     else:
@@ -77,11 +81,11 @@ def pretrained(direction: str, folder: Path) -> list[str]:
         path = _only(unpacked, "pth")
         found = read(path, "get the archive again, from fastai")
         found = clean_raw_keys(found["model"] if isinstance(found.get("model"), dict) else found)
-        own = _language_model(direction, len(vocabulary)).state_dict()
+        own = _language_model(direction, len(vocabulary), profile).state_dict()
         if [getattr(value, "shape", None) for value in found.values()] != [v.shape for v in own.values()]:
             raise CourseError(
-                f"{path} is not the AWD-LSTM of {', '.join(f'{k}={v}' for k, v in shape(direction).items())} that "
-                f"{len(vocabulary)} words ask for: get the archive again, from fastai."
+                f"{path} is not the AWD-LSTM of {', '.join(f'{k}={v}' for k, v in shape(direction, profile).items())} "
+                f"that {len(vocabulary)} words ask for: get the archive again, from fastai."
             )
         state = {key: value.float() for key, value in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,10 +94,11 @@ def pretrained(direction: str, folder: Path) -> list[str]:
     return [name, name]
 
 
-def shape(direction: str) -> dict[str, int]:
-    """The sizes emb_sz, n_hid and n_layers of the pretrained model, for fastai's `config`."""
-    name = _name(direction)
-    values = checkpoints.config(name) if settings.profile() == "mini" else awd_lstm_lm_config
+def shape(direction: str, profile: Profile | None = None) -> dict[str, int]:
+    """The sizes emb_sz, n_hid and n_layers of what `pretrained` writes, for fastai's `config`."""
+    profile = profile or settings.profile()
+    name = _name(direction, profile)
+    values = checkpoints.config(name) if profile == "mini" else awd_lstm_lm_config
     return {key: values[key] for key in SIZES}
 
 
@@ -346,16 +351,16 @@ def load(folder: Path) -> Classifier:
 # ---- shared
 
 
-def _name(direction: str) -> str:
-    names = MINI if settings.profile() == "mini" else FULL
+def _name(direction: str, profile: Profile) -> str:
+    names = MINI if profile == "mini" else FULL
     if direction not in names:
         raise CourseError(f"{direction!r} is no reading direction: choose one of {', '.join(names)}.")
     return names[direction]
 
 
-def _language_model(direction: str, size: int) -> Module:
+def _language_model(direction: str, size: int, profile: Profile) -> Module:
     with torch.random.fork_rng():
-        return get_language_model(AWD_LSTM, size, config=awd_lstm_lm_config | shape(direction))
+        return get_language_model(AWD_LSTM, size, config=awd_lstm_lm_config | shape(direction, profile))
 
 
 def _only(folder: Path, ending: str) -> Path:
