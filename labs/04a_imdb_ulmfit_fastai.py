@@ -127,9 +127,9 @@ for name, step in READERS.items():
 # %% [markdown]
 # Lab 1's network has learned grammar and guesses at opinions, and nothing in its loss shows that: the pair is only a few
 # tenths of a bit better. Words that praise and words that blame stand in the same places, so a network that starts
-# from random embeddings finds no reason to tell them apart for a long time. The pair started from vectors of the words that
-# share a document (latent semantic analysis, from chapter 1's history), in which *good* and *bad* are already apart, and
-# then learned within two million words what *sadly* announces.
+# from random embeddings has little reason to tell them apart. The pair has read twice as much, and it started from vectors of
+# the words that share a document (latent semantic analysis, from chapter 1's history), in which words of praise and of
+# blame are already apart.
 
 # %% [markdown]
 # ## From text to batches
@@ -578,7 +578,7 @@ def fit(learner, epochs, peak, factor=2.6, schedule="slanted", callbacks=()):
 
 
 # %% [markdown]
-# Tuned and compared is everything on texts that no training sees. The measure is bits a word, over all words and over the
+# All is compared on texts that no training sees. The measure is bits a word, over all words and over the
 # words of films alone. **Predict**: before the tuning, how many bits does a word of films cost, when the vocabulary has 256
 # entries and a guess at random costs eight?
 
@@ -711,8 +711,8 @@ lab.conclude("language-recipe", paired_ci(bits_of["plain"], bits_of["ULMFiT"]), 
 # its recipe holds against one constant rate for all groups, and rests on the rates, not on the schedule.
 #
 # Look at fastai's groups again before you explain it. The top group, which learns fastest, holds the embeddings, and with them
-# the rows of the 59 new words. One rate for all that is right for these rows shakes the LSTM layers, which had nothing
-# to learn about grammar.
+# the rows of the 59 new words. A guess: one rate for all that is high enough for these rows is too high for the LSTM
+# layers, which have little to learn about grammar.
 
 # %% [markdown]
 # ## The classifier
@@ -776,7 +776,7 @@ for row, hidden in enumerate(states):
 print(tuple(batch.shape), "words ->", tuple(states.shape), "states ->", tuple(pooled.shape), "pooled")
 
 # %% [markdown]
-# The mean skips the padding, and so does the maximum; Lab 1's padded mean would have shown here.
+# The mean skips the padding, and so does the maximum.
 #
 # fastai sorts the classifier into five groups: the embeddings, three LSTM layers, the new head. A new head on a trained
 # network sends noise down at first, so ULMFiT thaws from the top: first the head learns alone, then one more group joins at
@@ -1121,7 +1121,7 @@ lab.conclude("few-labels-new", paired_ci(of("ULMFiT", 32, "new"), of("from scrat
 # panel, labels can replace reading, and the distances are smaller. So the claim that a few labels on a pretrained
 # network do the work of many has two answers here. On new words 32 labels beat 1,024 by far. On known words they do not:
 # 1,024 labels from scratch are some fourteen points better than the recipe with 32. ULMFiT's own comparison had 100 labels,
-# and this is the version of the recipe that we tuned; the next comparison shows that another one does better with 32.
+# and the next comparison shows that other versions of the recipe do better with 32, if not as well as that.
 #
 # The tuning of the language model is worth six points with few labels and eight with many, on known words and on new ones. It
 # is the one step that the classifier can't make up for, since no label says what *riveting* means.
@@ -1179,8 +1179,8 @@ lab.conclude("step-1cycle", paired_ci(over_labels("1cycle"), over_labels("ULMFiT
 # once each version has its own rate; with 1,024 they cost a third of a point.
 #
 # Is that a contradiction of the paper? It reports these steps together, with 25,000 labels for IMDb, and claims the most
-# for the whole. What we see is that a step that protects a pretrained network from its new head needs time, and that few
-# labels with few updates do not give it. fastai's 1cycle is as good as the slanted triangle, within two points.
+# for the whole. What we see is that steps which protect a pretrained network from its new head have a price when labels are
+# few. fastai's 1cycle is as good as the slanted triangle, within two points.
 
 # %% [markdown]
 # ### Tables 6 and 7 again, with intervals
@@ -1269,8 +1269,8 @@ lab.conclude("table-7-order", rank_correlation_ci(means, [-error for error in IM
 #
 # In our Table 7 the head alone is far behind, as in the paper for TREC-6 and AG, though not for IMDb. The whole recipe is
 # better than full tuning, by about a point. But so is gradual unfreezing alone, with or without a cosine. Chain-thaw, the
-# second best for IMDb in the paper, does worst of those that tune everything, and its seeds scatter widely. A table with one run in each
-# cell would have shown an order of nine versions, and a different one for each seed.
+# better than full tuning for IMDb in the paper, does worst of those that tune everything, and its seeds scatter widely. A
+# table with one run in each cell would have shown an order of nine versions, and another order with another seed.
 
 # %% [markdown]
 # ### Both directions
@@ -1318,8 +1318,8 @@ lab.conclude("both-directions", paired_ci(both.recorded["both known"], both.reco
 
 # %% [markdown]
 # The average is better than the forward classifier, as the paper says. And the backward one alone is better than either. It
-# reads the verdict first, and its states carry the verdict through the review. A review of films in our world is simpler
-# than a real one, and its end says everything; nobody should expect as much on IMDb. But the lesson is general: before you
+# reads the verdict first. A review of films in our world is simpler than a real one, and its end says everything; nobody
+# should expect as much on IMDb. But the lesson is general: before you
 # average two models, look at each.
 
 # %% [markdown]
@@ -1420,7 +1420,7 @@ lab.conclude("leak-texts", paired_ci(seed_means(leak.recorded), seed_means(plain
 # That is no licence. The gain from watching grows with the scatter of what is watched, and ours is small: a task
 # that can be solved, and a rate that wins by far. A leak of texts is worth most when the tests have words of their own that
 # no other text has, and our unlabelled texts have all words. What one may conclude is less and more: a leak need not make a
-# number wrong, but whether it did can only be said by whoever measured without it. The published 94 to 95 percent were not.
+# number wrong, but whether it did can only be said by whoever measured without it. The notebooks with 94 to 95 percent did not.
 
 # %% [markdown]
 # ## What the classifier looks at
