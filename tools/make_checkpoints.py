@@ -34,9 +34,9 @@ PEAK = {"causal": 2e-3, "masked": 2e-3, SENTENCES: 1.5e-3}
 TOKENS = 3000  # of one batch
 LSTM_WORDS = 3_000_000
 LSTM = {"emb_sz": 160, "n_hid": 320, "n_layers": 3, "drop_mult": 0.1, "rate": 1e-2, "rows": 32}
-# The pair that ULMFiT starts from, one reading forward, one backward. Lab 1's AWD-LSTM starts from random embeddings, and
-# after three million words it can't tell words that praise from words that blame: they stand in the same places. Vectors
-# of the words that share a document can, so the embeddings begin as such vectors; the forget gates begin open.
+# The pair that ULMFiT starts from, one reading forward, one backward. Lab 1's AWD-LSTM starts from random embeddings,
+# and after three million words it can't tell words that praise from words that blame: they stand in the same places.
+# Vectors of the words that share a document can, so the embeddings begin as such vectors; the forget gates begin open.
 PAIR = {"ulmfit_forward": 1, "ulmfit_backward": -1}  # the step from word to word
 PAIR_WORDS = 6_000_000
 PAIR_LSTM = LSTM | {"rate": 5e-3}
