@@ -1,11 +1,11 @@
 """WikiText: the published archive, a folder of samples, and what is wrong with either."""
 
 import os
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.archives import make_zip
 from utils import downloads, text
 from utils.downloads import Source
 from utils.errors import CourseError
@@ -33,12 +33,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def archive(path: Path, content: dict[str, str]) -> None:
-    with zipfile.ZipFile(path, "w") as zipped:
-        for name, body in content.items():
-            zipped.writestr(name, body)
-
-
 def test_articles() -> None:
     assert articles(TEXT) == ARTICLES
     assert articles("no title\n\nat all") == ["no title\nat all"]
@@ -54,10 +48,10 @@ def test_nothing_is_lost() -> None:
 def test_the_published_archive(data: Path, which: str) -> None:
     source, ending = downloads.SOURCES[which], "raw" if "raw" in which else "tokens"
     members = {f"{which}/wiki.{split}.{ending}": TEXT + split for split in text.SPLITS}
-    archive(data / source.file, members)
+    make_zip(data / source.file, members)
     for split in text.SPLITS:
         assert wikitext(split, which) == [ARTICLES[0], ARTICLES[1] + "\n" + split]
-    archive(data / source.file, {name: "other" for name in members})
+    make_zip(data / source.file, {name: "other" for name in members})
     assert wikitext("train", which) == ["other"]
 
 
@@ -66,7 +60,7 @@ def test_a_download(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COURSE_DATA")
     file = data.parent / "cache" / "wikitext-2-v1.zip"
     file.parent.mkdir()
-    archive(file, {"wikitext-2/wiki.test.tokens": TEXT})
+    make_zip(file, {"wikitext-2/wiki.test.tokens": TEXT})
     monkeypatch.setitem(
         downloads.SOURCES, "wikitext-2", Source(f"https://x.org/{file.name}", "", downloads.sha256(file))
     )
