@@ -15,7 +15,7 @@ from utils.errors import CourseError
 from utils.ngram import KneserNey
 from utils.world import World, lexicon, tasks
 
-RECURRENT = ["awd_lstm", *make_checkpoints.PAIR]
+RECURRENT = list(make_checkpoints.RECURRENT)
 NAMES = ["causal", "masked", *RECURRENT]
 SLICE = 20_000  # words of held-out text
 GAP = 0.12  # bits a word above the exact entropy, at most
@@ -89,7 +89,7 @@ def untrained(shape):
 
 def lstm_bits(name, documents):
     """Bits per word of an AWD-LSTM, text by text; the start mark of a next text is the end of each."""
-    shape, step = checkpoints.config(name), make_checkpoints.PAIR.get(name, 1)
+    shape, step = checkpoints.config(name), make_checkpoints.RECURRENT[name]["step"]
     model = untrained(shape)
     checkpoints.load_into(model, name)
     index = {word: i for i, word in enumerate(shape["vocabulary"])}
@@ -172,15 +172,11 @@ def test_lstm_is_as_good_as_recorded(name, documents, exact):
     assert lstm_bits(name, documents) - exact == pytest.approx(recorded, abs=0.05)
 
 
-@pytest.mark.parametrize(("name", "step"), make_checkpoints.PAIR.items())
+@pytest.mark.parametrize(("name", "step"), [("ulmfit_forward", 1), ("ulmfit_backward", -1)])
 def test_the_pair_knows_cues(name, step, world):
     model, vocabulary = lstm.load(name)
     pairs = tasks.polarity_cues(world, 200, "cues of a test")
-    good, bad = (
-        lstm.bits(model, vocabulary, [text[::step] for text in texts])
-        for texts in ([pair.good for pair in pairs], [pair.bad for pair in pairs])
-    )
-    share = sum(a < b for a, b in zip(good, bad, strict=True)) / len(pairs)
+    share = lstm.preferred(model, vocabulary, pairs, step)
     recorded = checkpoints.recipe(name)["behavior"]["polarity cues"]
     assert recorded > 0.85
     assert share == pytest.approx(recorded, abs=0.06)

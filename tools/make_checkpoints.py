@@ -7,13 +7,13 @@ model needs as long as the other two together. Interrupted Transformer trainings
 """
 
 import math
-import operator
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,15 @@ FIRST_SENTENCES = 100_000
 STEPS = {"causal": 4600, "masked": 8000, SENTENCES: 1800}
 PEAK = {"causal": 2e-3, "masked": 2e-3, SENTENCES: 1.5e-3}
 TOKENS = 3000  # of one batch
-LSTM_WORDS = 3_000_000
-LSTM = {"emb_sz": 160, "n_hid": 320, "n_layers": 3, "drop_mult": 0.1, "rate": 1e-2, "rows": 32}
-# The pair that ULMFiT starts from, one reading forward, one backward. Lab 1's AWD-LSTM starts from random embeddings,
-# and after three million words it can't tell words that praise from words that blame: they stand in the same places.
-# Vectors of the words that share a document can, so the embeddings begin as such vectors; the forget gates begin open.
-PAIR = {"ulmfit_forward": 1, "ulmfit_backward": -1}  # the step from word to word
-PAIR_WORDS = 6_000_000
-PAIR_LSTM = LSTM | {"rate": 5e-3}
+LSTM = {"emb_sz": 160, "n_hid": 320, "n_layers": 3, "drop_mult": 0.1, "rows": 32}
+# Lab 1's AWD-LSTM starts from random embeddings, and after three million words it can't tell words that praise from
+# words that blame: they stand in the same places. Vectors of the words that share a document can, so the pair that Lab
+# 4a starts from, one reading forward, one backward, begins with such vectors as embeddings, and open forget gates.
+RECURRENT: dict[str, dict[str, Any]] = {
+    "awd_lstm": {"words": 3_000_000, "rate": 1e-2, "step": 1, "from_vectors": False},
+    "ulmfit_forward": {"words": 6_000_000, "rate": 5e-3, "step": 1, "from_vectors": True},
+    "ulmfit_backward": {"words": 6_000_000, "rate": 5e-3, "step": -1, "from_vectors": True},
+}  # step: from word to word
 SPREAD, OPEN = 0.3, 1.0  # standard deviation of the first embeddings, bias of the forget gates
 SHAPE = {"layers": 4, "width": 192, "heads": 4}
 HELD_OUT = "held out"
@@ -201,30 +202,47 @@ def lstm_vocabulary(documents: list[Document]) -> list[str]:
     return [*defaults.text_spec_tok, *sorted({word for d in documents for word in d.words})]
 
 
-def make_lstm() -> None:
+def make_lstm(name: str) -> None:
     """Train an AWD-LSTM with fastai and save it in the names of fastai's own pretrained models."""
     torch.set_num_threads(1)
     seed_everything(SEED)
-    world = World(SEED)
-    documents, heldout = world.corpus(LSTM_WORDS), held_out(world)
+    plan = RECURRENT[name]
+    world, step = World(SEED), plan["step"]
+    documents, heldout = world.corpus(plan["words"]), held_out(world)
     vocabulary = lstm_vocabulary(documents)
-    learner = lstm.learner([d.words for d in documents], vocabulary, LSTM)
+    shape = LSTM | {"rate": plan["rate"]}
+    learner = lstm.learner([d.words[::step] for d in documents], vocabulary, shape)
+    if plan["from_vectors"]:
+        start_from_vectors(learner.model[0], document_vectors(documents[:40_000], vocabulary, LSTM["emb_sz"]))
     started = time.time()
     with learner.no_logging():
-        learner.fit_one_cycle(1, LSTM["rate"])
+        learner.fit_one_cycle(1, plan["rate"])
     minutes = round((time.time() - started) / 60, 1)
-    checkpoints.save("awd_lstm", learner.model, LSTM | {"vocabulary": vocabulary}, {})
-    checkpoints.load_into(learner.model.eval(), "awd_lstm")  # as float16 left it
+    shape |= {"vocabulary": vocabulary}
+    checkpoints.save(name, learner.model, shape, {})
+    model = learner.model.eval()
+    checkpoints.load_into(model, name)  # as float16 left it
     words = [len(d.words) + 1 for d in heldout]
-    bits = lstm.bits(learner.model, vocabulary, [d.words for d in heldout])
+    bits = lstm.bits(model, vocabulary, [d.words[::step] for d in heldout])
+    cues = lstm.preferred(model, vocabulary, tasks.polarity_cues(world, 400, HELD_OUT), step)
     recipe = {
         "seed": SEED, "words": sum(len(d.words) + 1 for d in documents), "precision": "no", "minutes": minutes,
         "made_by": "tools/make_checkpoints.py",
         "held_out_bits_per_word": round(sum(bits) / sum(words), 4),
         "exact_bits_per_word": round(sum(d.bits for d in heldout) / sum(words), 4),
+        "behavior": {"polarity cues": round(cues, 4)},
     }  # fmt: skip
-    checkpoints.save("awd_lstm", learner.model, LSTM | {"vocabulary": vocabulary}, recipe)
-    print("awd_lstm", recipe, flush=True)
+    checkpoints.save(name, model, shape, recipe)
+    print(name, recipe, flush=True)
+
+
+def start_from_vectors(encoder: torch.nn.Module, vectors: torch.Tensor) -> None:
+    """Give an untrained AWD-LSTM vectors of words [words, size] as its embeddings, and open its forget gates."""
+    with torch.no_grad():
+        encoder.encoder.weight.copy_(SPREAD * vectors)
+        for layer in encoder.rnns:
+            size = layer.module.hidden_size
+            layer.module.bias_ih_l0[size : 2 * size] = OPEN
 
 
 def document_vectors(documents: list[Document], vocabulary: list[str], size: int) -> torch.Tensor:
@@ -246,46 +264,6 @@ def document_vectors(documents: list[Document], vocabulary: list[str], size: int
     return torch.tensor(vectors / vectors.std(), dtype=torch.float32)
 
 
-def make_pair(name: str) -> None:
-    """Train one AWD-LSTM of the pair and save it in the names of fastai's own pretrained models."""
-    torch.set_num_threads(1)
-    seed_everything(SEED)
-    world, step = World(SEED), PAIR[name]
-    documents, heldout = world.corpus(PAIR_WORDS), held_out(world)
-    vocabulary = lstm_vocabulary(documents)
-    learner = lstm.learner([d.words[::step] for d in documents], vocabulary, PAIR_LSTM)
-    first = SPREAD * document_vectors(documents[:40_000], vocabulary, PAIR_LSTM["emb_sz"])
-    with torch.no_grad():
-        learner.model[0].encoder.weight.copy_(first)
-        for layer in learner.model[0].rnns:
-            size = layer.module.hidden_size
-            layer.module.bias_ih_l0[size : 2 * size] = OPEN
-    started = time.time()
-    with learner.no_logging():
-        learner.fit_one_cycle(1, PAIR_LSTM["rate"])
-    minutes = round((time.time() - started) / 60, 1)
-    shape = PAIR_LSTM | {"vocabulary": vocabulary}
-    checkpoints.save(name, learner.model, shape, {})
-    model = learner.model.eval()
-    checkpoints.load_into(model, name)  # as float16 left it
-    words = [len(d.words) + 1 for d in heldout]
-    bits = lstm.bits(model, vocabulary, [d.words[::step] for d in heldout])
-    pairs = tasks.polarity_cues(world, 400, HELD_OUT)
-    good, bad = (
-        lstm.bits(model, vocabulary, [text[::step] for text in texts])
-        for texts in ([p.good for p in pairs], [p.bad for p in pairs])
-    )
-    recipe = {
-        "seed": SEED, "words": sum(len(d.words) + 1 for d in documents),
-        "precision": "no", "minutes": minutes, "made_by": "tools/make_checkpoints.py",
-        "held_out_bits_per_word": round(sum(bits) / sum(words), 4),
-        "exact_bits_per_word": round(sum(d.bits for d in heldout) / sum(words), 4),
-        "behavior": {"polarity cues": sum(map(operator.lt, good, bad)) / len(pairs)},
-    }  # fmt: skip
-    checkpoints.save(name, model, shape, recipe)
-    print(name, recipe, flush=True)
-
-
 def marker(part: str) -> Path:
     """The file that says, until all parts of a run are finished, that this one is."""
     return FOLDER / f"{part.replace(' ', '-')}.finished"
@@ -296,8 +274,7 @@ def main(parts: list[str]) -> None:
     if parts:
         for part in parts:
             if not marker(part).exists():
-                make = make_pair if part in PAIR else make_transformer
-                make_lstm() if part == "awd_lstm" else make(part)
+                make_lstm(part) if part in RECURRENT else make_transformer(part)
                 marker(part).touch()
         return
     print("Pretraining five models, about 50 minutes on two cores.", flush=True)
@@ -312,7 +289,7 @@ def main(parts: list[str]) -> None:
     failed = [process.wait() for process in running]
     if any(failed):
         sys.exit("A training stopped early: run `make checkpoints` again, it goes on where it stopped.")
-    for part in ("causal", "masked", SENTENCES, "awd_lstm", *PAIR):
+    for part in ("causal", "masked", SENTENCES, *RECURRENT):
         marker(part).unlink()
 
 

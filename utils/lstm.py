@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fastai.learner import Learner
     from torch.nn import Module
 
+    from utils.world.tasks import MinimalPair
+
 START, PADDING = "xxbos", 1  # fastai's mark at the start of a text, and the id of its padding
 
 
@@ -72,6 +74,13 @@ def bits(
         for i, total in zip(some, totals, strict=True):
             found[i] = -total / math.log(2)
     return found
+
+
+def preferred(model: Module, vocabulary: Sequence[str], pairs: Sequence[MinimalPair], step: int = 1) -> float:
+    """Share of minimal pairs whose good text is the more probable one; `step` is -1 for a model that reads backward."""
+    texts = [words[::step] for pair in pairs for words in (pair.good, pair.bad)]
+    found = bits(model, vocabulary, texts)
+    return sum(good < bad for good, bad in zip(found[::2], found[1::2], strict=True)) / len(pairs)
 
 
 @torch.no_grad()
