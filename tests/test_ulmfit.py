@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -36,10 +35,10 @@ from fastai.text.all import (
     text_classifier_learner,
 )
 
+from tests.archives import make_tar
 from utils import checkpoints, downloads, imdb, ulmfit
 from utils.downloads import SOURCES, Source
 from utils.errors import CourseError
-from utils.resume import read
 from utils.settings import root
 from utils.world import World, tasks
 
@@ -161,15 +160,6 @@ def state_of_fastai(vocabulary, sizes, old):
     return more
 
 
-def archive(path, files):
-    with tarfile.open(path, "w:gz") as tarred:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tarred.addfile(info, io.BytesIO(content))
-    return path
-
-
 def saved(value):
     buffer = io.BytesIO()
     torch.save(value, buffer)
@@ -201,7 +191,7 @@ def test_pretrained_pair_of_fastai(full, tmp_path, direction, name, pth, old):
     state = state_of_fastai(VOCABULARY, SMALL, old)
     content = saved({"model": state} if old else state)
     files = {f"{name}/{pth}": content, f"{name}/itos_wt103.pkl": pickle.dumps(VOCABULARY, 2)}
-    archive(full / f"{name}.tgz", files | {f"{name}/._itos_wt103.pkl": b"x"})
+    make_tar(full / f"{name}.tgz", files | {f"{name}/._itos_wt103.pkl": b"x"})
     names = ulmfit.pretrained(direction, tmp_path / "pair")
     assert names == [name, name]
     ours = language_model(tmp_path / "pair", pretrained_fnames=names)
@@ -257,7 +247,7 @@ GOOD = {
 )  # fmt: skip
 def test_archives_that_are_not_fastais(full, tmp_path, files, message):
     kept = {name: content for name, content in (GOOD | files).items() if content is not None}
-    archive(full / "wt103-fwd.tgz", kept)
+    make_tar(full / "wt103-fwd.tgz", kept)
     with pytest.raises(CourseError, match=message) as caught:
         ulmfit.pretrained("forward", tmp_path / "pair")
     assert "\n" not in str(caught.value)
@@ -266,7 +256,7 @@ def test_archives_that_are_not_fastais(full, tmp_path, files, message):
 
 def test_an_archive_that_changed_after_its_first_download_is_refused(full, tmp_path, monkeypatch):
     (tmp_path / "site").mkdir()
-    published = archive(tmp_path / "site" / "wt103-fwd.tgz", GOOD)
+    published = make_tar(tmp_path / "site" / "wt103-fwd.tgz", GOOD)
     handler = type("Silent", (SimpleHTTPRequestHandler,), {"log_message": lambda *a: None})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=published.parent)) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
@@ -275,7 +265,7 @@ def test_an_archive_that_changed_after_its_first_download_is_refused(full, tmp_p
         ulmfit.pretrained("forward", tmp_path / "pair")
         lock = json.loads((tmp_path / "cache" / "hashes.json").read_text())
         assert lock == {"wt103-fwd": downloads.sha256(published)}
-        archive(published, GOOD | {"w/i.pkl": pickle.dumps(Hostile())})
+        make_tar(published, GOOD | {"w/i.pkl": pickle.dumps(Hostile())})
         (tmp_path / "cache" / "wt103-fwd.tgz").unlink()
         with pytest.raises(CourseError, match=f"wrong SHA-256, expected {lock['wt103-fwd']} and found"):
             ulmfit.pretrained("forward", tmp_path / "pair")
@@ -537,7 +527,7 @@ def test_a_killed_training_goes_on_in_a_new_process(tmp_path):
     )
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     learner = made("language model", tmp_path, seed=3)
-    assert read(tmp_path / "killed", "")["done"] == 1
+    assert checkpoints.read_pth(tmp_path / "killed", "")["done"] == 1
     fit(learner, ulmfit.Resume(tmp_path / "killed"))
     assert same(undisturbed("language model", tmp_path)[0], learner.model.state_dict())
 

@@ -1,14 +1,17 @@
 """The course's own pretrained models: `checkpoints/NAME/` with config.json, model.safetensors, recipe.json.
 
 Weights are kept as float16 and loaded as float32. Each load compares the weights with the SHA-256 of the
-recipe and with the model that config.json describes; no pickle is ever read.
+recipe and with the model that config.json describes. No pickle is ever executed: `read_pth` takes the tensors of files
+of others and nothing else.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +95,30 @@ def load_into(model: Module, name: str, folder: Path = FOLDER) -> None:
     Raises CourseError naming the first tensor that is missing, left over, or of another shape.
     """
     fill(model, load_state(name, folder), str(folder / name / "model.safetensors"), _remedy(name))
+
+
+def read_pth(path: Path, remedy: str) -> dict[str, Any]:
+    """The dict that `torch.save` wrote, if it is made of tensors, numbers and words; nothing of the file is executed.
+
+    `remedy` says in errors what to do. Raises CourseError for any other file, and names what it asked to call.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders about pickles that are not its own
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CourseError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
+    except Exception as error:  # a damaged file can raise almost anything
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"asks to call {named[1]}" if named else "is damaged"
+        raise CourseError(
+            f"{path} {what}, and tensors were expected: nothing was executed, {remedy}."
+        ) from None
+    if not isinstance(found, dict):
+        raise CourseError(f"{path} holds no named tensors: {remedy}.")
+    return found
 
 
 def recipe(name: str, folder: Path = FOLDER) -> dict[str, Any]:

@@ -1,11 +1,9 @@
-"""A training of fastai that goes on after an interruption, and the reading of files of torch without executing them."""
+"""A training of fastai that goes on where it was interrupted (lab 4a)."""
 
 from __future__ import annotations
 
 import os
 import random
-import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from fastai.text.all import (
     to_device,
 )
 
-from utils.checkpoints import fill
+from utils.checkpoints import fill, read_pth
 from utils.errors import CourseError
 
 RECORDS = ("lrs", "iters", "losses", "values")  # what fastai's recorder keeps of each batch or epoch
@@ -57,7 +55,7 @@ class Resume(Callback):
         if not self.file.exists():
             self._write(0)
             return
-        self.kept = read(self.file, "delete it to begin anew")
+        self.kept = read_pth(self.file, "delete it to begin anew")
         self._compare()
         if self.kept["done"] == self.n_epoch:
             print(f"{self.file.name}: this training is complete, its weights were read")
@@ -149,30 +147,8 @@ class Resume(Callback):
         self.kept = {}
 
 
-def read(path: Path, remedy: str) -> dict[str, Any]:
-    """The dict that `torch.save` wrote, if it is made of tensors, numbers and words; nothing of the file is executed.
-
-    `remedy` says in errors what to do. Raises CourseError for any other file, and names what it asked to call.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch wonders about pickles that are not its own
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
-    except Exception as error:  # a damaged file can raise almost anything
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks to call {named[1]}" if named else "is damaged"
-        raise CourseError(
-            f"{path} {what}, and tensors were expected: nothing was executed, {remedy}."
-        ) from None
-    if not isinstance(found, dict):
-        raise CourseError(f"{path} holds no named tensors: {remedy}.")
-    return found
-
-
 def _plain(value: Any) -> Any:
-    """`value` made of lists, dicts, numbers, words and tensors only, which `read` takes."""
+    """`value` made of lists, dicts, numbers, words and tensors only, which `read_pth` takes."""
     if isinstance(value, torch.Tensor):
         return value.detach().as_subclass(torch.Tensor)
     if isinstance(value, dict):

@@ -33,7 +33,7 @@ from utils import checkpoints, settings
 from utils.downloads import cache_dir, fetch, read_text, sha256, unpack, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
-from utils.resume import Resume, read
+from utils.resume import Resume
 
 __all__ = ["Classifier", "Resume", "frame", "load", "load_encoder", "pretrained", "save", "save_encoder", "shape",
            "table", "words"]  # fmt: skip
@@ -79,7 +79,7 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
         unpacked = unpack(archive, cache_dir() / f"{name}-{'' if archive.is_dir() else sha256(archive)[:12]}")
         vocabulary = words(_only(unpacked, "pkl"))
         path = _only(unpacked, "pth")
-        found = read(path, "get the archive again, from fastai")
+        found = checkpoints.read_pth(path, "get the archive again, from fastai")
         found = clean_raw_keys(found["model"] if isinstance(found.get("model"), dict) else found)
         own = _language_model(direction, len(vocabulary), profile).state_dict()
         if [getattr(value, "shape", None) for value in found.values()] != [v.shape for v in own.values()]:
@@ -255,7 +255,7 @@ def load_encoder(learner: Learner, name: str) -> None:
     weights = _beside(learner, name, "pth")
     checkpoints.fill(
         encoder,
-        clean_raw_keys(read(weights, "save the encoder again")),
+        clean_raw_keys(checkpoints.read_pth(weights, "save the encoder again")),
         str(weights),
         "save the encoder again",
     )
