@@ -105,24 +105,15 @@ for review in films("test new words", 300, 0).head(2).itertuples():
 
 
 # %%
-def prefers_fitting(model, vocabulary, step=1):
-    """Share of 300 pairs in which the word that fits the cue is the more probable one."""
-    pairs = tasks.polarity_cues(world, 300, "held out")
-    good = lstm.bits(model, vocabulary, [pair.good[::step] for pair in pairs])
-    bad = lstm.bits(model, vocabulary, [pair.bad[::step] for pair in pairs])
-    return np.mean(np.less(good, bad))
-
-
-# %%
 READERS = {"awd_lstm": 1, "ulmfit_forward": 1, "ulmfit_backward": -1}
+cues = tasks.polarity_cues(world, 300, "held out")
 heldout = [document.words for document in world.corpus(20_000, "held out")]
 for name, step in READERS.items():
     model, vocabulary = lstm.load(name)
     bits = sum(lstm.bits(model, vocabulary, [words[::step] for words in heldout]))
     words = sum(len(words) + 1 for words in heldout)
-    print(
-        f"{name:15} {prefers_fitting(model, vocabulary, step):.2f} of the cues, {bits / words:.2f} bits a word"
-    )
+    fitting = lstm.preferred(model, vocabulary, cues, step)
+    print(f"{name:15} {fitting:.2f} of the cues, {bits / words:.2f} bits a word")
 
 # %% [markdown]
 # Lab 1's network has learned grammar and guesses at opinions, and nothing in its loss shows that: the pair is only a few
@@ -2287,13 +2278,13 @@ saved = paired_ci(imdb_bits_of["random"], imdb_bits_of["pretrained"])
 print(f"saved: {saved}") if FULL else lab.conclude("imdb-world-bits", saved, 1)
 
 # %% [markdown]
-# Half of what people write is made of 666 words that our world has, too, most of them small ones: *the*, *a*, *was*, the
-# comma. The other half is new, and starts with one and the same vector. Still the world was worth reading. After the same
-# passes over the same reviews, the language model that came from it needs 0.15 bits less per token: what it brought
-# along is where an article, a verb or an adjective goes, and English in our world and on IMDb agree about that.
+# Half of what people write is made of a few hundred words that our world has, too, most of them small ones: *the*, *a*,
+# *was*, the comma. The other half is new, and starts with one and the same vector. Still the world was worth reading. After
+# the same passes over the same reviews, the language model that came from it needs fewer bits per token. A guess at what it
+# brought along: where an article, a verb or an adjective goes, for English in our world and on IMDb agree about that.
 #
 # Both are poor models of the text, at nearly seven bits per token. A network of this kind wants millions of words, and we had
-# 290,000. Whether a classifier can use what was learned is another question.
+# some hundred thousand. Whether a classifier can use what was learned is another question.
 # %% [markdown]
 # ### The classifier, and what stands beside it
 #
@@ -2304,7 +2295,7 @@ print(f"saved: {saved}") if FULL else lab.conclude("imdb-world-bits", saved, 1)
 # that has read real English, and is frozen here. MiniLM reads 512 word pieces and no more: about a tenth of the reviews
 # are cut.
 #
-# Every network tries three rates, with 400 labels and 200 validation reviews, all of the training set, and its classifier
+# Every network tries three rates, and more where the best stands at an end of the list, with 400 labels and 200 validation reviews, all of the training set, and its classifier
 # gets about the 128 batches of the sections above. Each logistic regression chooses its penalty by cross-validation on its
 # own labels. Then the test reviews are read, once. Each network is trained three times; of the two language models
 # there is one each.
@@ -2549,19 +2540,19 @@ if not FULL:
 # about four points each. For these two the evidence is weaker than the rows make it look. The intervals over test
 # reviews are above zero, but over the three trainings both reach below it.
 #
-# And then a bag of words, fitted in a second, is right about 84 or 85 reviews of 100, where the recipe is right
-# about 64. With 100 labels it is the same at a lower level, 69 against 56. *The recipe beats a bag of words* is
+# And then a bag of words, fitted in a second, is right about five reviews of six, where the recipe is right about
+# fewer than two of three. With 100 labels it is the same at a lower level. *The recipe beats a bag of words* is
 # **contradicted** here, twice. Compare with the sections above. There, the network had read six million words of the
 # language of its task, all but a fifth of every review was known to it, and a review had one verdict in thirty words. Here it
-# knows every second token, has 1,000 reviews to learn the other 5,900 words of its vocabulary from, and must find the opinion
+# knows every second token, has 1,000 reviews to learn thousands of other words from, and must find the opinion
 # in three hundred tokens. For a word that it saw three times, logistic regression needs one number, and the network 160,
 # which then have to pass through all its layers.
 #
-# MiniLM has read real English, and lies sixteen points above the recipe without changing a weight. It, too, is behind the
+# MiniLM has read real English, and lies far above the recipe without changing a weight. It, too, is behind the
 # words in this sample. One guess at the reasons: its states were made to say what a sentence is about, they are an average
 # over a whole review, and the end of the longest reviews, where verdicts stand, is cut off.
 #
-# Why are the published numbers so far away, between 94.70 and 96.21 percent (the last one, XLNet's, is second-hand)? They
+# Why are the published numbers so far away (XLNet's is second-hand)? They
 # have 25,000 labels where we have 1,000, up to 100,000 reviews for the language model where we have 1,000, a wider network
 # (1,152 units in a layer of fastai's, 320 in ours), pretraining on real articles, and many more passes. Several of these could
 # matter by themselves, and our runs cannot say how much each of them does. The profile `full` changes all of them: it takes
