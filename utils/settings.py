@@ -11,6 +11,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -107,6 +108,23 @@ def progress(iterable: Iterable[T], desc: str = "", total: int | None = None) ->
     from tqdm import tqdm
 
     return iter(tqdm(iterable, desc=desc, total=total, **bar_style()))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what is written to standard error, such as TensorFlow's notes on the processor while it is imported.
+
+    Also what compiled code writes, past Python. Exceptions are raised as ever.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def bar_style() -> dict[str, Any]:
