@@ -355,7 +355,7 @@ def load_saved_model(
         )
     trained = tuple(v.name.removesuffix(":0") for v in layer.trainable_weights)
     rest = tuple(v.name.removesuffix(":0") for v in layer.non_trainable_weights)
-    return layer, Report(str(handle), trained, (), rest if trainable else ())
+    return layer, Report(Path(handle).name, trained, (), rest if trainable else ())
 
 
 # ---- writers
@@ -477,7 +477,7 @@ def _assign(
     values = {target: np.asarray(read(name), dtype=np.float32) for target, (name, _) in own.items()}
     for target, value in values.items():
         variables[target].assign(value)
-    return Report(where, tuple(sorted(own)), fresh, unused)
+    return Report(Path(where).name, tuple(sorted(own)), fresh, unused)
 
 
 @contextmanager

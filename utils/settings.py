@@ -11,7 +11,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -112,19 +112,19 @@ def progress(iterable: Iterable[T], desc: str = "", total: int | None = None) ->
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what is written to standard error, such as TensorFlow's notes on the processor while it is imported.
+    """Drop what compiled code writes to standard error, such as TensorFlow's notes while it is imported.
 
-    Also what compiled code writes, past Python. Exceptions are raised as ever.
+    Exceptions, and in a notebook what Python writes, come through as ever.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            os.dup2(nowhere.fileno(), 2)
-            yield
+        os.dup2(nowhere, 2)  # not sys.stderr, which a library may keep for its messages
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+        os.close(nowhere)
 
 
 def bar_style() -> dict[str, Any]:
