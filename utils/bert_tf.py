@@ -242,7 +242,8 @@ def load_checkpoint(variables: Mapping[str, tf.Variable], prefix: Path, strict: 
 
     `prefix` is the path without `.index`; `variables` are those of a Bert (`named`), with those of a head if it is to
     be loaded. Raises CourseError, before anything is assigned, where there is no checkpoint of such a kind, for a
-    tensor of another shape, and, if `strict`, for a variable that the checkpoint has not.
+    tensor of another shape, and, if `strict`, for a variable that the checkpoint has not and for a layer that the
+    variables have not.
     """
     if prefix.name.endswith(".index") or ".data-" in prefix.name:
         short = prefix.name.removesuffix(".index").partition(".data-")[0]
