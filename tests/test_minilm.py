@@ -98,9 +98,9 @@ def test_one_text_is_not_a_list():
 
 @pytest.fixture
 def fresh():
-    minilm._folder.cache_clear()
+    minilm.folder.cache_clear()
     yield
-    minilm._folder.cache_clear()
+    minilm.folder.cache_clear()
 
 
 def test_missing_package(monkeypatch, fresh):

@@ -1,5 +1,6 @@
 """Profile, recording mode, data folder, seeds, device and progress bars."""
 
+import os
 import random
 import subprocess
 import sys
@@ -99,6 +100,16 @@ def test_progress_respects_tqdm_disable(monkeypatch, capsys, disable, shown):
     captured = capsys.readouterr()
     assert ("work" in captured.out) == shown
     assert captured.err == ""
+
+
+def test_quiet_drops_what_compiled_code_writes_to_standard_error(capfd):
+    with settings.quiet():
+        os.write(2, b"from compiled code")
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ValueError, match="as ever"), settings.quiet():
+        raise ValueError("as ever")
+    os.write(2, b"back")
+    assert capfd.readouterr().err == "back"
 
 
 def test_import_is_light():

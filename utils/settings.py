@@ -11,6 +11,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -107,6 +108,23 @@ def progress(iterable: Iterable[T], desc: str = "", total: int | None = None) ->
     from tqdm import tqdm
 
     return iter(tqdm(iterable, desc=desc, total=total, **bar_style()))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what compiled code writes to standard error, such as TensorFlow's notes while it is imported.
+
+    Exceptions, and in a notebook what Python writes, come through as ever.
+    """
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)  # not sys.stderr, which a library may keep for its messages
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def bar_style() -> dict[str, Any]:
