@@ -62,12 +62,12 @@ class Example:
         return Counter(self.answers).most_common(1)[0][0] if self.answers else None
 
 
-def load(split: str, version: str = "1.1") -> list[Example]:
+def load(split: str, version: str = "1.1", repair: bool = False) -> list[Example]:
     """The questions of SQuAD: v1.1 has 87,599 "train" and 10,570 "dev", v2.0 has 130,319 and 11,873.
 
     COURSE_DATA may hold the published file (`train-v1.1.json`) or a sample of it (`train-sample-v1.1.json`), also in a
-    folder `squad`; a printed line says where a sample is used. Raises CourseError for an unknown split or version, and
-    what `read` and `fetch` raise.
+    folder `squad`; a printed line says where a sample is used. `repair` as in `parse`. Raises CourseError for an
+    unknown split or version, and what `read` and `fetch` raise.
     """
     if split not in SPLITS:
         raise CourseError(f"{split!r} is not a split of SQuAD: choose one of {', '.join(SPLITS)}.")
@@ -78,10 +78,10 @@ def load(split: str, version: str = "1.1") -> list[Example]:
         for name in (f"{split}-v{version}.json", f"{split}-sample-v{version}.json"):
             path = folder / name
             if path.is_file() and (folder != own or "sample" in name):
-                examples = read(path)
+                examples = read(path, repair)
                 print(f"SQuAD v{version} {split}: {len(examples):,} questions of {name} in COURSE_DATA")
                 return examples
-    return read(fetch(f"{_SOURCES[version]}-{split}"))
+    return read(fetch(f"{_SOURCES[version]}-{split}"), repair)
 
 
 def read(path: Path, repair: bool = False) -> list[Example]:
@@ -569,8 +569,8 @@ def best_threshold(
 
     `texts` has the best answer to each id; a question counts as unanswered where its odds are above the threshold. The
     lowest of equally good thresholds is taken: minus infinity where it is best to answer nothing. The official scorer
-    finds the same score; it says 0 there, and it also counts thresholds between questions of equal odds, which none can
-    reach. Raises CourseError as `question_scores` does.
+    finds the same score where no text is of articles and punctuation alone; it says 0 there, and it also counts
+    thresholds between questions of equal odds, which none can reach. Raises CourseError as `question_scores` does.
     """
     pick = ("exact", "f1").index(metric)
     gains = question_scores(examples, texts, "2.0")[pick]
