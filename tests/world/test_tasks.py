@@ -1,6 +1,7 @@
 """Every task has a floor, a ceiling, and splits that do not leak."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -116,6 +117,55 @@ def test_questions_of_the_test_set_are_partly_new(world: World) -> None:
         < np.mean([q.startswith(("in which town", "what is the", "which hobby")) for q in asked["test"]])
         < 0.7
     )
+
+
+STATED = {
+    "born in": r"was born in|comes from|native of",
+    "lives in": "lives in|has a home in",
+    "job": "works as|by trade",
+    "year": "born around",
+    "hobby": "enjoys|spends every sunday",
+}
+
+
+def told_facts(context: str) -> set[tuple[str, str]]:
+    """Name and relation of each sentence; an entry begins with the full name."""
+    firsts, lasts = f"{lexicon.FEMALE} {lexicon.MALE}".split(), lexicon.SURNAMES.split()
+    name, found = "", set()
+    for sentence in context.split(" . "):
+        words = sentence.split()
+        pairs = zip(words, words[1:], strict=False)
+        name = next((f"{a} {b}" for a, b in pairs if a in firsts and b in lasts), name)
+        found |= {(name, relation) for relation, pattern in STATED.items() if re.search(pattern, sentence)}
+    return found
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_impossible_questions(world: World, split: str) -> None:
+    asked = {
+        (wording.partition("{who}")[0], wording.partition("{who}")[2]): relation
+        for relation, wordings in tasks.QUESTIONS.items()
+        for wording in wordings
+    }
+    plain, more = tasks.qa(world, 40, split), tasks.qa(world, 40, split, impossible=4)
+    assert (plain["version"], more["version"]) == ("1.1", "2.0")
+    kinds = []
+    for before, after in zip(plain["data"], more["data"], strict=True):
+        (old,), (new,) = before["paragraphs"], after["paragraphs"]
+        assert new["context"] == old["context"] and new["qas"][: len(old["qas"])] == old["qas"]
+        told = told_facts(new["context"])
+        for row in new["qas"]:
+            text = row["question"]
+            ((name, relation),) = [
+                (text[len(a) : len(text) - len(b)], r)
+                for (a, b), r in asked.items()
+                if text[: len(a)] == a and text[-len(b) :] == b
+            ]
+            assert ((name, relation) in told) == bool(row["answers"]) != row.get("is_impossible", False)
+            if not row["answers"]:
+                kinds.append(row["id"].split("-")[-1])
+                assert (name in new["context"]) == (kinds[-1] == "fact")
+    assert len(kinds) == 160 and 70 < kinds.count("fact") <= 80
 
 
 def test_dialogues_have_the_published_form(world: World) -> None:

@@ -288,15 +288,24 @@ QUESTIONS = {
 }
 
 
-def qa(world: World, paragraphs: int, split: Literal["train", "test"], seed: int | str = 0) -> dict:
-    """Questions about people, as a SQuAD v1.1 JSON document.
+def qa(
+    world: World,
+    paragraphs: int,
+    split: Literal["train", "test"],
+    seed: int | str = 0,
+    impossible: int = 0,
+) -> dict:
+    """Questions about people, as a SQuAD JSON document: v2.0 with `impossible` questions a paragraph, else v1.1.
 
     Each paragraph tells of three people that the world's encyclopedia does not know (no fact of theirs stands in any
-    unlabelled text), with pronouns; `test` has other people than `train`, and half of its questions are worded in a way
-    that training never uses.
+    unlabelled text), with pronouns; `test` has other people than the `train` of its seed and number of paragraphs, and
+    half of its questions are worded in a way that training never uses. Impossible questions ask by turns for a fact of
+    one of these people which the paragraph does not tell, and for a fact about somebody of another paragraph (so there
+    must be two); their ids end in `-fact` and `-person`. The other questions do not depend on them.
     """
     known = {person.name for person in world.people}
     random = Random(f"qa {world.seed} {seed}")
+    other = Random(f"impossible {world.seed} {split} {seed}")
     persons = facts.people(random, 6 * paragraphs, known)
     persons = persons[: 3 * paragraphs] if split == "train" else persons[3 * paragraphs :]
     dice = Dice(f"qa {world.seed} {split} {seed}")
@@ -314,20 +323,39 @@ def qa(world: World, paragraphs: int, split: Literal["train", "test"], seed: int
         starts = [0]
         for text in words:
             starts.append(starts[-1] + len(text) + 1)
-        questions = []
+        questions: list[dict] = []
         for person, relation, index in random.sample(found, min(4, len(found))):
-            wordings = QUESTIONS[relation]
-            unseen = split == "test" and random.random() < 0.5
-            question = wordings[-1] if unseen else random.choice(wordings[:-1])
             questions.append({
                 "id": f"{split}-{number}-{len(questions)}",
-                "question": question.format(who=person.name),
+                "question": _ask(person, relation, split, random),
                 "answers": [{"text": words[index], "answer_start": starts[index]}],
+            })  # fmt: skip
+        told = {(person.name, relation) for person, relation, _ in found}
+        untold = [(p, r) for p in group for r in QUESTIONS if (p.name, r) not in told]
+        other.shuffle(untold)
+        absent = persons[: 3 * number] + persons[3 * number + 3 :]
+        for extra in range(impossible):
+            if untold and (extra + number) % 2:
+                kind, (person, relation) = "fact", untold.pop()
+            else:
+                kind, person, relation = "person", other.choice(absent), other.choice(list(QUESTIONS))
+            questions.append({
+                "id": f"{split}-{number}-{len(questions)}-{kind}",
+                "question": _ask(person, relation, split, other),
+                "answers": [],
+                "is_impossible": True,
             })  # fmt: skip
         articles.append(
             {"title": f"{split} {number}", "paragraphs": [{"context": " ".join(words), "qas": questions}]}
         )
-    return {"version": "1.1", "data": articles}
+    return {"version": "2.0" if impossible else "1.1", "data": articles}
+
+
+def _ask(person: facts.Person, relation: str, split: str, random: Random) -> str:
+    """A question for a fact about a person."""
+    wordings = QUESTIONS[relation]
+    unseen = split == "test" and random.random() < 0.5
+    return (wordings[-1] if unseen else random.choice(wordings[:-1])).format(who=person.name)
 
 
 def dialogue(world: World, dialogues: int, seed: int | str = 0, candidates: int = 20) -> list[dict]:
