@@ -355,7 +355,7 @@ class Other(tf.Module):
         return {name: x if name == "sequence_output" else x[:, 0] for name in self.outputs}
 
 
-def test_saved_models_of_other_kinds(tmp_path, small):
+def test_saved_models_of_other_kinds(tmp_path, small, caplog):
     with pytest.raises(CourseError, match=r"is no SavedModel, a folder with saved_model\.pb was expected"):
         load_saved_model(tmp_path)
     tf.saved_model.save(Other(["pooled_output"]), str(tmp_path / "other"))
@@ -366,6 +366,7 @@ def test_saved_models_of_other_kinds(tmp_path, small):
     tf.saved_model.save(Other(["sequence_output", "pooled_output"]), str(tmp_path / "frozen"))
     with pytest.raises(CourseError, match="has no variable that can be trained"):
         load_saved_model(tmp_path / "frozen")
+    assert "zero trainable weights" not in caplog.text, "TF Hub's log line would stand beside the sentence"
     layer, report = load_saved_model(tmp_path / "frozen", trainable=False)
     assert report.assigned == () and layer.trainable_weights == []
     words = tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=[3])])

@@ -3,8 +3,8 @@
 The variables carry the names of Google's checkpoints (Devlin et al. 2019, github.com/google-research/bert), such as
 `bert/encoder/layer_0/attention/self/query/kernel`: loading is assignment by name, and each loader reports what was
 assigned, what stayed as it was drawn, and what was not used. tf_keras (Keras 2) and not Keras 3, because
-`hub.KerasLayer` is one of its layers. Where torch is needed too, import torch before this module: the other order can
-crash with torch's CUDA build.
+`hub.KerasLayer` is one of its layers. Where torch is needed too, import this module or torch before tensorflow: the
+other order can end the process with torch's CUDA build.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from utils.errors import CourseError
 from utils.settings import quiet
 
 with quiet():
+    with suppress(ImportError):
+        import triton  # noqa: F401  (of torch's CUDA build: imported behind tensorflow it can end the process)
     import tensorflow as tf
     import tf_keras
 
@@ -330,7 +332,7 @@ def load_saved_model(
     try:
         with _calm():  # it logs that nothing can be trained and goes on; here that ends in CourseError
             layer = hub.KerasLayer(str(handle), trainable=trainable)
-        given = layer({name: tf.ones([1, 4], tf.int32) for name in INPUTS})
+            given = layer({name: tf.ones([1, 4], tf.int32) for name in INPUTS})
         width = given["sequence_output"].shape
         right = width[:2] == [1, 4] and given["pooled_output"].shape == [1, width[2]]
     except (ValueError, TypeError, KeyError, IndexError, tf.errors.InvalidArgumentError):
