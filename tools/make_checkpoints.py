@@ -1,6 +1,7 @@
 """Pretrain the course's own models into checkpoints/ (`make checkpoints`).
 
-A tokenizer, a causal and a masked Transformer, an AWD-LSTM, and the pair of AWD-LSTMs of Lab 4a.
+A tokenizer, a causal and a masked Transformer, an AWD-LSTM, and the pair of AWD-LSTMs of Lab 4a. MiniLM tuned on SQuAD
+(Lab 4b) is made apart, because it needs SQuAD: `python -m tools.make_checkpoints squad`.
 
 Every model sees fresh text of the course world, never the same document twice. Two processes share the work: the masked
 model needs as long as the other two together. Interrupted Transformer trainings go on where they stopped.
@@ -11,8 +12,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -42,6 +45,8 @@ RECURRENT: dict[str, dict[str, Any]] = {
     "ulmfit_backward": {"words": 6_000_000, "rate": 5e-3, "step": -1, "from_vectors": True},
 }  # step: from word to word
 SPREAD, OPEN = 0.3, 1.0  # standard deviation of the first embeddings, bias of the forget gates
+# Lab 4b, all of its questions; the three tuned networks are averaged, and matrices of the change cut to a rank
+SQUAD = {"questions": 4364, "epochs": 2, "rate": 2e-4, "batch": 8, "seeds": 3, "rank": 32}
 SHAPE = {"layers": 4, "width": 192, "heads": 4}
 HELD_OUT = "held out"
 
@@ -236,6 +241,53 @@ def make_lstm(name: str) -> None:
     print(name, recipe, flush=True)
 
 
+def make_squad() -> None:
+    """Tune MiniLM on questions of SQuAD with three seeds, as Lab 4b does, and save what changed in the mean."""
+    from utils import bert_tf, minilm, span_tf, squad
+
+    source, began = minilm.folder(), time.time()
+    sizes = replace(
+        bert_tf.Config.read(source / "config.json"),
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    examples = squad.load("train", repair=True)
+    tuned: list[list[np.ndarray]] = []
+    for seed in range(SQUAD["seeds"]):
+        seed_everything(seed)
+        bert = bert_tf.Bert(sizes, seed)
+        bert_tf.load_safetensors(bert.named, source / "model.safetensors")
+        start = {name: weight.numpy() for name, weight in bert.named.items()}
+        model = span_tf.SpanModel(bert, seed)
+        chosen = squad.windows(Random(seed).sample(examples, SQUAD["questions"]), minilm.tokenizer())
+        span_tf.train(model, chosen, SQUAD["epochs"], SQUAD["rate"], SQUAD["batch"], seed=seed)
+        tuned.append(model.get_weights())
+    model.set_weights([np.mean(weights, axis=0) for weights in zip(*tuned, strict=True)])
+    save_squad(span_tf.difference(model, start, SQUAD["rank"]), round((time.time() - began) / 60, 1))
+
+
+def save_squad(change: dict[str, np.ndarray], minutes: float) -> None:
+    """Save the difference to MiniLM, and the scores on SQuAD's dev questions that float16 has left."""
+    from utils import minilm, span_tf, squad
+
+    tensors = {name: torch.tensor(value) for name, value in change.items()}
+    origin = {"model": "sentence-transformers/all-MiniLM-L6-v2"}
+    recipe = SQUAD | {
+        "minutes": minutes,
+        "seed": SEED,
+        "made_by": "tools/make_checkpoints.py",
+        "data": "SQuAD 1.1 (CC BY-SA 4.0)",
+    }
+    checkpoints.save("squad", tensors, origin, recipe)
+    test = squad.load("dev", repair=True)
+    windows = squad.windows(test, minilm.tokenizer())
+    found = squad.predict(test, windows, *span_tf.logits(span_tf.load_tuned(), windows))
+    scores = squad.evaluate(test, {e.id: p.best.text for e, p in zip(test, found, strict=True)})
+    recipe |= {"test": {name: round(value, 2) for name, value in scores.items()}}
+    checkpoints.save("squad", tensors, origin, recipe)
+    print("squad", recipe, flush=True)
+
+
 def start_from_vectors(encoder: torch.nn.Module, vectors: torch.Tensor) -> None:
     """Give an untrained AWD-LSTM vectors of words [words, size] as its embeddings, and open its forget gates."""
     with torch.no_grad():
@@ -271,6 +323,9 @@ def marker(part: str) -> Path:
 
 def main(parts: list[str]) -> None:
     """Without arguments: the tokenizer, then two processes. With arguments: these parts, one after the other."""
+    if parts == ["squad"]:
+        make_squad()
+        return
     if parts:
         for part in parts:
             if not marker(part).exists():
