@@ -1,11 +1,11 @@
-"""The benchmark of the probes runs, at a tiny size, and its recorded result is of the size that it states."""
+"""The benchmarks run, at a tiny size, and a recorded result is of the size that it states."""
 
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks import probes
+from benchmarks import probes, squad_training
 from utils.settings import root
 
 
@@ -47,3 +47,33 @@ def test_the_recorded_result():
     assert sum(result["words"]) >= 20_000 and result["layers"] == list(range(7))
     assert set(result["methods"]) == set(probes.METHODS)
     assert result["methods"]["course"]["seconds"] < 60
+
+
+def test_span_training_runs_at_a_tiny_size():
+    """Both methods start from the same weights and are timed on the same steps."""
+    (result,) = squad_training.measure(1, ["128 x 8"], warm_up=0)
+    assert result["mean_tokens"] == 128 and result["steps"] == 1
+    assert result["first_losses"][0] == pytest.approx(result["first_losses"][1], abs=1e-3)
+    for method in squad_training.METHODS:
+        assert result[method]["seconds_per_step"] > 0
+    assert result["ratio"] > 0
+
+
+def test_batches_of_span_training():
+    _, asked = squad_training.examples()
+    for kind, tokens in squad_training.KINDS.items():
+        made = squad_training.batches(asked, tokens, 12)
+        lengths = [[len(window.input_ids) for window in batch] for batch in made]
+        assert len(made) == 12 and {len(batch) for batch in lengths} == {squad_training.ROWS}, kind
+        flat = {length for batch in lengths for length in batch}
+        assert flat == {tokens} if tokens else min(flat) < 128 < 200 < max(flat)
+
+
+def test_the_recorded_span_training():
+    result = json.loads((root() / "benchmarks" / "squad_training.json").read_text("utf-8"))
+    rows = {(row["threads"], row["batches"]): row for row in result["results"]}
+    assert set(rows) == {(n, kind) for n in squad_training.THREADS for kind in squad_training.KINDS}
+    for row in rows.values():
+        assert row["steps"] >= 15 and row["ratio"] >= 1 and row["ratio_cpu"] >= 1
+        if not row["batches"].startswith("mixed"):  # transformers' softmax includes padding
+            assert row["first_losses"][0] == pytest.approx(row["first_losses"][1], abs=1e-4)
