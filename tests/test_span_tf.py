@@ -188,7 +188,8 @@ def test_through_a_layer_of_tf_hub(tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     tuned = {variable.name.removesuffix(":0"): variable.numpy() for variable in layer.weights}
     for name, value in values(own).items():
-        assert np.allclose(value, tuned[name], atol=1e-4), name
+        if not name.endswith("key/bias"):  # its gradient is 0 but for rounding, which Adam enlarges
+            assert np.allclose(value, tuned[name], atol=1e-4), name
 
 
 @pytest.mark.parametrize(("count", "epochs"), [(0, 2), (3, 0)])
@@ -235,7 +236,8 @@ with strategy.scope():
 assert two.distribute_strategy.num_replicas_in_sync == 2
 shared = span_tf.train(two, made, 2, 1e-3, batch=8)
 print("loss", np.abs(np.subtract(alone, shared)).max())
-print("weights", max(np.abs(v - values(two)[name]).max() for name, v in values(one).items()))
+moved = {n: np.abs(v - values(two)[n]).max() for n, v in values(one).items()}
+print("weights", max(move for n, move in moved.items() if not n.endswith("key/bias")))
 kernel = two.head.kernel.values
 print("replicas", np.abs(kernel[0].numpy() - kernel[1].numpy()).max())
 pairs = zip(span_tf.logits(one, made)[0], span_tf.logits(two, made)[0], strict=True)
@@ -247,7 +249,7 @@ print("dropout", float(not np.isfinite(span_tf.train(noisy, made, 1, 1e-3, batch
 def test_two_devices_train_as_one():
     """MirroredStrategy without dropout, in a process of its own: a CPU is split before it is first used."""
     result = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES], cwd=settings.root(), capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", TWO_DEVICES], cwd=settings.root(), capture_output=True, text=True, timeout=900
     )
     found = dict(line.split() for line in result.stdout.splitlines())
     assert list(found) == ["loss", "weights", "replicas", "logits", "dropout"], result.stderr[-2000:]
