@@ -34,6 +34,10 @@ from functools import lru_cache
 from pathlib import Path
 from random import Random
 
+from utils import settings
+
+settings.seed_everything(0)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,11 +52,12 @@ torch.set_num_threads(1)
 # Keras 2. What `tf.keras` means today is Keras 3, in which TF Hub's layers do not work.
 
 # %%
-import tensorflow as tf
-import tf_keras
+with settings.quiet():
+    import tensorflow as tf
+    import tf_keras
 
 # %%
-from utils import bert_tf, minilm, settings, span_tf, squad
+from utils import bert_tf, minilm, span_tf, squad
 from utils.errors import CourseError
 from utils.evidence import Lab
 from utils.intervals import mean_ci, paired_ci
@@ -61,7 +66,6 @@ from utils.world import World, lexicon, tasks
 
 # %%
 style()
-settings.seed_everything(0)
 lab = Lab("04b_squad_bert_tensorflow")
 world = World(0)
 folder = Path(tempfile.mkdtemp())

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,11 @@ from utils.settings import quiet
 
 with quiet():
     with suppress(ImportError):
-        import triton  # noqa: F401  (of torch's CUDA build: imported behind tensorflow it can end the process)
+        import_module("triton")  # of torch's CUDA build: imported behind tensorflow it can end the process
     import tensorflow as tf
     import tf_keras
+
+    tf.config.list_physical_devices()  # what it says of GPUs that are not there, it says here
 
 if TYPE_CHECKING:
     import tensorflow_hub as hub
