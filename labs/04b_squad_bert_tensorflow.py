@@ -206,9 +206,8 @@ print(bert_tf.load_safetensors(from_torch.named, door_weights))
 # the weights. It is nothing to worry about, but somebody had to look at it to know that.
 #
 # **The third door** is the SavedModel, the form in which TF Hub serves models. It holds the arrays and the computation, so you
-# need neither the code of the model nor names. `hub.KerasLayer` makes a layer of it. (A published one has an address such as
-# `https://www.kaggle.com/models/tensorflow/bert/tensorFlow2/en-uncased-l-12-h-768-a-12/3`, which
-# `load_saved_model` takes as well. We write our own, so that the lab needs no network.)
+# need neither the code of the model nor names. `hub.KerasLayer` makes a layer of it. (Published ones have addresses on
+# kaggle.com, below `models/tensorflow/bert`, which `load_saved_model` takes as well. We write our own, so that the lab needs no network.)
 
 # %%
 bert_tf.save_model(bert, folder / "saved")
