@@ -2577,7 +2577,7 @@ ax.text(SQUAD_COUNTS[0], people.f1 - 8, "one person against the others", color=C
 ax.set(xscale="log", ylim=(0, 100), xlabel="questions to train on", ylabel="F1 on six other articles")
 ax.set_xticks(SQUAD_COUNTS, [f"{n:,}" for n in SQUAD_COUNTS])
 ax.minorticks_off()
-ax.legend(loc="center right")
+ax.legend(loc=(0.55, 0.13))
 show(fig)
 
 # %%
