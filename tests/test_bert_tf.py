@@ -12,18 +12,11 @@ import torch  # before tensorflow: the other order can crash with torch's CUDA b
 from safetensors.numpy import save_file
 from transformers import BertConfig, BertModel
 
+from tests.small_bert import SMALL
 from utils import bert_tf, minilm
 from utils.bert_tf import Bert, Config, load_checkpoint, load_safetensors, load_saved_model, tf, tf_keras
 from utils.errors import CourseError
 
-SMALL = Config(
-    vocab_size=50,
-    hidden_size=12,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=20,
-    max_position_embeddings=16,
-)
 TEXTS = [("Who hired a tutor?", "Lady Byron (1792-1860) hired a tutor."), ("When?", "In 1833 — at 東京.")]
 
 
@@ -286,7 +279,7 @@ def changed(**sizes):
         ({"vocab_size": 60}, r"word_embeddings\S* is 50 x 12 there and 60 x 12 here: build the model from the config"),
         ({"hidden_size": 24}, r"is of a model of other sizes, .* is .* there and .*24.* here"),
         ({"intermediate_size": 21}, "is of a model of other sizes"),
-        ({"max_position_embeddings": 20}, r"position_embeddings\S* is 16 x 12 there and 20 x 12 here"),
+        ({"max_position_embeddings": 20}, r"position_embeddings\S* is 40 x 12 there and 20 x 12 here"),
         ({"num_hidden_layers": 3}, r"has nothing for bert/encoder/layer_2/attention/\S+ and 15 more"),
         ({"num_hidden_layers": 1}, r"there is no place for \S+layer.1\S+ and 15 more: build"),
     ],
@@ -405,8 +398,8 @@ def test_inputs_that_do_not_fit():
         bert({"input_word_ids": given["input_word_ids"]})
     with pytest.raises(CourseError, match="takes a dict of"):
         bert(given["input_word_ids"])
-    with pytest.raises(CourseError, match="17 tokens were given, and this BERT has 16 positions"):
-        bert(inputs(SMALL, tokens=17))
+    with pytest.raises(CourseError, match="41 tokens were given, and this BERT has 40 positions"):
+        bert(inputs(SMALL, tokens=41))
 
 
 def test_vocabularies_that_do_not_fit():

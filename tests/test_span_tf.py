@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 import torch  # noqa: F401  (before tensorflow: the other order can crash with torch's CUDA build)
 
+from tests.small_bert import SMALL
 from utils import bert_tf, settings, span_tf, squad
 from utils.bert_tf import Bert, Config, tf, tf_keras
 from utils.errors import CourseError
 from utils.span_tf import SpanModel
-
-SMALL = Config(
-    vocab_size=50,
-    hidden_size=12,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=20,
-    max_position_embeddings=40,
-)
 
 
 def windows(count, seed=0, longest=24):

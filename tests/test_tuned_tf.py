@@ -4,19 +4,12 @@ import numpy as np
 import pytest
 import torch  # noqa: F401  (before tensorflow: the other order can crash with torch's CUDA build)
 
+from tests.small_bert import SMALL
 from utils import checkpoints, minilm, span_tf
-from utils.bert_tf import INPUTS, Bert, Config
+from utils.bert_tf import INPUTS, Bert
 from utils.errors import CourseError
 from utils.span_tf import SpanModel
 
-SMALL = Config(
-    vocab_size=50,
-    hidden_size=12,
-    num_hidden_layers=2,
-    num_attention_heads=3,
-    intermediate_size=20,
-    max_position_embeddings=40,
-)
 ROWS = dict.fromkeys(INPUTS, np.ones([2, 6], np.int32))
 WORDS = "bert/embeddings/word_embeddings"
 

@@ -1,5 +1,8 @@
 """The one kind of error that a reader of the course is meant to see."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 
 class CourseError(Exception):
     """A mistake that the reader can repair, said in one sentence.
@@ -11,3 +14,16 @@ class CourseError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython prints in place of the traceback (used by notebooks and nbclient)."""
         return f"CourseError: {self}".splitlines()
+
+
+def refused(mistake: Callable[[], object], folder: Path) -> None:
+    """Make a mistake and print the one sentence of its CourseError, without the name of `folder`.
+
+    Raises AssertionError where nothing was refused.
+    """
+    try:
+        mistake()
+    except CourseError as error:
+        print(str(error).replace(f"{folder}/", ""))
+    else:
+        raise AssertionError("nobody noticed")
