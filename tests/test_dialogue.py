@@ -27,7 +27,7 @@ from utils.errors import CourseError
 from utils.settings import root
 from utils.world import World, tasks
 
-MARKS = Marks(first=1, last=2, pad=0, self=3, partner=4)
+MARKS = Marks(first=1, last=2, pad=0, own=3, partner=4)
 words = st.lists(st.integers(5, 40), min_size=1, max_size=6)
 
 
@@ -78,20 +78,20 @@ def double_heads(kind, vocabulary, positions=160):
 def test_types_agree_with_speakers(persona, history, reply, turns, end):
     """Each token's type is the speaker token before it; speakers alternate; only the reply and its end are learned."""
     found = dialogue.inputs(persona, history, reply, MARKS, turns, end)
-    speaker, spoke = MARKS.self, []
+    speaker, spoke = MARKS.own, []
     for token, kind in zip(found.ids, found.types, strict=True):
-        if token in (MARKS.self, MARKS.partner):
+        if token in (MARKS.own, MARKS.partner):
             speaker = token
             spoke.append(token)
         assert kind == speaker
     said = min(turns, len(history))
-    assert len(spoke) == said + 1 and spoke[-1] == MARKS.self
+    assert len(spoke) == said + 1 and spoke[-1] == MARKS.own
     assert all(a != b for a, b in zip(spoke, spoke[1:], strict=False))
     learned = [token for token, label in zip(found.ids, found.labels, strict=True) if label != SKIP]
     assert learned == reply + [MARKS.last] * end == [label for label in found.labels if label != SKIP]
     assert found.labels[: len(found.ids) - len(learned)] == [SKIP] * (len(found.ids) - len(learned))
     assert found.ids[: found.parts[0][2]] == [MARKS.first, *(t for text in persona for t in text)]
-    assert [part[0] for part in found.parts] == [MARKS.self, *spoke]
+    assert [part[0] for part in found.parts] == [MARKS.own, *spoke]
     assert [part[1] for part in found.parts] == [0, *(part[2] for part in found.parts[:-1])]
     assert found.parts[-1][2] == len(found.ids)
 
@@ -372,6 +372,50 @@ def test_no_room_for_a_reply(causal, starts):
     model, _, marks = causal
     with pytest.raises(CourseError, match="do not fit into 160 positions"):
         dialogue.generate(model, starts[0], marks, longest=150)
+
+
+# ---- a conversation
+
+
+def test_a_conversation_reads_what_training_has(causal, chats):
+    """However long it gets: an odd number of turns, the partner's first and last, types as speakers."""
+    model, tokenizer, marks = causal
+    talk = dialogue.Conversation(model, tokenizer, chats[0].persona, longest=5)
+    for turn in chats[0].turns:
+        talk.history.append(turn.history[-1])
+        found = talk.inputs()
+        speakers = [speaker for speaker, _, _ in found.parts[1:]]
+        assert speakers[0] == speakers[-2] == marks.partner and speakers[-1] == marks.own
+        assert len(speakers) == min(6, len(talk.history) + 1)
+        talk.history.pop()
+        reply = talk.say(turn.history[-1])
+        assert talk.history[-2:] == [turn.history[-1], reply] and "<" not in reply
+    assert len(talk.history) == 2 * len(chats[0].turns)
+
+
+def test_a_conversation_is_repeatable(causal, chats):
+    model, tokenizer, _ = causal
+    said = [turn.history[-1] for turn in chats[0].turns]
+
+    def replies(seed):
+        pick = dialogue.sampler(top_p=0.9, generator=torch.Generator().manual_seed(seed))
+        talk = dialogue.Conversation(model, tokenizer, chats[0].persona, longest=8, pick=pick)
+        return [talk.say(text) for text in said]
+
+    assert replies(1) == replies(1) != replies(2)
+
+
+def test_what_cannot_be_said(causal):
+    model, tokenizer, _ = causal
+    for persona in ([], [" "], "i ski ."):
+        with pytest.raises(CourseError, match="The persona is empty"):
+            dialogue.Conversation(model, tokenizer, persona)
+    talk = dialogue.Conversation(model, tokenizer, ["i ski ."])
+    with pytest.raises(CourseError, match="The turn is empty"):
+        talk.say("  ")
+    with pytest.raises(CourseError, match="do not fit into 160 positions"):
+        talk.say("hello " * 160)
+    assert talk.history == []
 
 
 # ---- memory

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
+from transformers.utils import logging
 
 from utils.convai import Chat
 from utils.errors import CourseError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logging.set_verbosity_error()  # transformers warns of padding, which a causal model, padded on the right, never sees
 
 SELF, PARTNER = "<speaker1>", "<speaker2>"  # the owner of the persona, who replies, and the other
 SKIP = -100  # label of a token that is not to be learned
@@ -62,7 +65,7 @@ class Marks:
     first: int
     last: int
     pad: int
-    self: int
+    own: int
     partner: int
 
     @classmethod
@@ -116,13 +119,13 @@ def inputs(
         raise CourseError(
             f"{turns} turns of history do not begin and end with the partner: give an odd number."
         )
-    ids, types, parts = [marks.first], [marks.self], []
+    ids, types, parts = [marks.first], [marks.own], []
     ids += [token for text in persona for token in text]
-    types += [marks.self] * (len(ids) - 1)
-    parts.append((marks.self, 0, len(ids)))
+    types += [marks.own] * (len(ids) - 1)
+    parts.append((marks.own, 0, len(ids)))
     said = [*history[-turns:], reply]
     for place, text in enumerate(said):
-        speaker = marks.partner if (len(said) - place) % 2 == 0 else marks.self
+        speaker = marks.partner if (len(said) - place) % 2 == 0 else marks.own
         begin = len(ids)
         ids += [speaker, *text]
         types += [speaker] * (len(ids) - begin)
@@ -130,7 +133,7 @@ def inputs(
     labels = [SKIP] * (len(ids) - len(reply)) + list(reply)
     if end:
         ids.append(marks.last)
-        types.append(marks.self)
+        types.append(marks.own)
         labels.append(marks.last)
         parts[-1] = (*parts[-1][:2], len(ids))
     if limit is not None and len(ids) > limit:
@@ -396,11 +399,56 @@ def sampler(
     return pick
 
 
+class Conversation:
+    """A model with a persona that can be talked to; `options` are those of `generate`.
+
+    Every reply is read from the last `turns` turns, which begin and end with the partner, as in training: with turns
+    left out singly, from the third reply on each speaker would be taken for the other. Raises CourseError for an empty
+    persona, and what `Marks.of` raises.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        tokenizer: PreTrainedTokenizerBase,
+        persona: Sequence[str],
+        turns: int = 5,
+        **options: Any,
+    ) -> None:
+        self.model, self.tokenizer, self.marks = model, tokenizer, Marks.of(tokenizer)
+        self.turns, self.options = turns, options
+        if isinstance(persona, str) or not any(text.strip() for text in persona):
+            raise CourseError("The persona is empty: give a list of at least one sentence about the speaker.")
+        self.persona = list(persona)
+        self.history: list[str] = []
+
+    def inputs(self) -> Inputs:
+        """What the model reads before it replies to the last turn."""
+        told, said = ([self._ids(text) for text in texts] for texts in (self.persona, self.history))
+        return inputs(told, said, [], self.marks, self.turns, end=False)
+
+    def say(self, text: str) -> str:
+        """The reply to what the partner says; both are kept. Raises CourseError for an empty text, and as generate."""
+        if not text.strip():
+            raise CourseError("The turn is empty: say something.")
+        self.history.append(text)
+        try:
+            ids = generate(self.model, self.inputs(), self.marks, **self.options)
+        except CourseError:
+            self.history.pop()
+            raise
+        self.history.append(self.tokenizer.decode(ids, skip_special_tokens=True).strip())
+        return self.history[-1]
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
 def _next(model: Module, start: Inputs, reply: Tensor, marks: Marks, shortest: int, block: int) -> Tensor:
     """Logits [rows, vocabulary] for the token behind each of equally long replies [rows, tokens]."""
     rows = len(reply)
     before, kind = (torch.tensor([some] * rows, device=reply.device) for some in (start.ids, start.types))
-    types = torch.cat([kind, torch.full_like(reply, marks.self)], 1)
+    types = torch.cat([kind, torch.full_like(reply, marks.own)], 1)
     states = model.base_model(input_ids=torch.cat([before, reply], 1), token_type_ids=types)[0][:, -1]
     logits = model.get_output_embeddings()(states).float()
     if reply.shape[1] < shortest:
