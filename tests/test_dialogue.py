@@ -279,6 +279,34 @@ def test_a_tie_is_a_miss(causal, chats):
         )
 
 
+def test_training_learns_both(causal, chats):
+    _, tokenizer, _ = causal
+    data = Chats(chats, tokenizer, candidates=3, shuffle=0)
+    model = double_heads("gpt2", len(tokenizer))
+    before = dialogue.evaluate(model, data)
+    found = dialogue.train(model, data, 60, 5e-3, language=2.0)
+    after = dialogue.evaluate(model, data)
+    assert len(found) == 60 and np.mean(found[-5:]) < 0.7 * np.mean(found[:5])
+    assert dialogue.perplexity(after["nats"], after["tokens"]) < 0.3 * dialogue.perplexity(
+        before["nats"], before["tokens"]
+    )
+
+
+def test_training_follows_its_weights(causal, chats):
+    """With choice=0 the second head stays; the same seed gives the same weights."""
+    _, tokenizer, _ = causal
+    data = Chats(chats, tokenizer, candidates=1)
+    one, two = (double_heads("gpt2", len(tokenizer)) for _ in range(2))
+    head = one.multiple_choice_head.summary.weight.detach().clone()
+    assert dialogue.train(one, data, 3, 1e-3, choice=0) == dialogue.train(two, data, 3, 1e-3, choice=0)
+    assert torch.equal(one.lm_head.weight, two.lm_head.weight)
+    assert torch.equal(one.multiple_choice_head.summary.weight, head)
+    with pytest.raises(CourseError, match="A choice among one candidate"):
+        dialogue.train(one, data, 1, 1e-3)
+    with pytest.raises(CourseError, match="The weights 0 and 0 leave nothing to learn"):
+        dialogue.train(one, data, 1, 1e-3, language=0, choice=0)
+
+
 # ---- decoding
 
 

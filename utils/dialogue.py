@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers.utils import logging
 
 from utils.convai import Chat
 from utils.errors import CourseError
+from utils.training import pretrain
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logging.set_verbosity_error()  # transformers warns of padding, which a causal model, padded on the right, never sees
 
 SELF, PARTNER = "<speaker1>", "<speaker2>"  # the owner of the persona, who replies, and the other
 SKIP = -100  # label of a token that is not to be learned
@@ -203,7 +203,20 @@ class Chats(torch.utils.data.Dataset):
         return found
 
 
-def collate(items: Sequence[Sequence[Inputs]], pad: int) -> dict[str, Tensor]:
+class Batch(dict):
+    """Tensors by name: "ids", "types", "labels" [turns, candidates, tokens], and "last" [turns, candidates]."""
+
+    def to(self, device: Any) -> Batch:
+        """The same on another device."""
+        return Batch({name: tensor.to(device) for name, tensor in self.items()})
+
+    @property
+    def shape(self) -> torch.Size:
+        """Turns, candidates, tokens."""
+        return self["ids"].shape
+
+
+def collate(items: Sequence[Sequence[Inputs]], pad: int) -> Batch:
     """A batch: ids, types and labels [turns, candidates, tokens], padded to its longest, and the last token of each.
 
     Raises CourseError where turns have different numbers of candidates.
@@ -225,10 +238,10 @@ def collate(items: Sequence[Sequence[Inputs]], pad: int) -> dict[str, Tensor]:
             for name, rows in found.items():
                 rows[i, k, : len(one.ids)] = torch.tensor(getattr(one, name))
             last[i, k] = len(one.ids) - 1
-    return found | {"last": last}
+    return Batch(found | {"last": last})
 
 
-def batches(data: Chats, size: int, seed: int | None = None) -> Iterator[dict[str, Tensor]]:
+def batches(data: Chats, size: int, seed: int | Sequence[int] | None = None) -> Iterator[Batch]:
     """All turns once in batches of `size`, in order, or by `seed` in random order; built one batch at a time."""
     order = np.arange(len(data)) if seed is None else np.random.default_rng(seed).permutation(len(data))
     for at in range(0, len(order), size):
@@ -238,7 +251,7 @@ def batches(data: Chats, size: int, seed: int | None = None) -> Iterator[dict[st
 # ---- losses
 
 
-def heads(model: Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+def heads(model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
     """Nats of each gold token, float32 [n], its turn, int64 [n], and a score per candidate [turns, candidates].
 
     The output layer, which is as wide as the vocabulary, is computed where there are labels and nowhere else; padding
@@ -259,7 +272,7 @@ def heads(model: Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tens
     return nats, owners, scores.view(turns, candidates).float()
 
 
-def losses(model: Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def losses(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Mean nats of a gold token, and of the choice of the gold candidate, the last one: two scalars to be added by you.
 
     transformers computes the same two and adds nothing. Raises CourseError for a model without the second head, and for
@@ -277,6 +290,40 @@ def losses(model: Module, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     )
 
 
+def train(
+    model: Module,
+    data: Chats,
+    updates: int,
+    rate: float,
+    size: int = 4,
+    language: float = 1.0,
+    choice: float = 1.0,
+    seed: int = 0,
+    resume: Path | None = None,
+) -> list[float]:
+    """Tune all weights by `updates` batches of `size` turns; returns the weighted sum of both losses at each.
+
+    `training.pretrain` with a warm-up of a tenth: it runs on several GPUs under `accelerate launch` and, with `resume`,
+    goes on where it was interrupted. With choice=0 the second head is left alone, and one candidate is enough. Raises
+    CourseError for weights that leave nothing to learn, and what `losses` and `pretrain` raise.
+    """
+    if language < 0 or choice < 0 or not language + choice:
+        raise CourseError(f"The weights {language} and {choice} leave nothing to learn: give one above 0.")
+
+    def stream() -> Iterator[Batch]:
+        for epoch in count():
+            data.epoch = epoch
+            yield from batches(data, size, [seed, epoch])
+
+    def loss(model: Module, batch: Tensor, step: int) -> Tensor:
+        if not choice:
+            return language * heads(model, batch)[0].mean()
+        of_language, of_choice = losses(model, batch)
+        return language * of_language + choice * of_choice
+
+    return pretrain(model, stream(), loss, updates, rate, max(1, updates // 10), 0.01, resume)  # type: ignore[arg-type]
+
+
 # ---- scores
 
 
@@ -291,7 +338,7 @@ def evaluate(model: Module, data: Chats, size: int = 4) -> dict[str, np.ndarray]
     model.eval()
     found: dict[str, list[np.ndarray]] = {"nats": [], "tokens": [], "hit": []}
     for batch in batches(data, size):
-        nats, owners, scores = heads(model, {k: v.to(_device(model)) for k, v in batch.items()})
+        nats, owners, scores = heads(model, batch.to(_device(model)))
         turns = len(batch["ids"])
         owner = owners.cpu().numpy()
         found["nats"].append(np.bincount(owner, nats.double().cpu().numpy(), turns))
