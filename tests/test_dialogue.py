@@ -150,17 +150,18 @@ def test_new_tokens_start_at_the_mean():
     assert torch.equal(table, model.get_input_embeddings().weight)
 
 
-def test_a_published_vocabulary_gets_its_marks(tmp_path):
-    """GPT-2's tokenizer has one mark of its own; the others are added."""
+def test_a_published_vocabulary_gets_its_marks():
+    """GPT-2's tokenizer has one mark of its own; the others are added. Its texts begin with a space."""
     from transformers import GPT2Tokenizer
 
-    vocabulary = {token: i for i, token in enumerate(["a", "b", "Ġa", "<|endoftext|>"])}
-    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=[])
+    vocabulary = {token: i for i, token in enumerate(["a", "b", "Ġ", "Ġa", "<|endoftext|>"])}
+    tokenizer = GPT2Tokenizer(vocab=vocabulary, merges=[("Ġ", "a")])
     model = double_heads("gpt2", len(tokenizer))
     new = dialogue.add_tokens(tokenizer, model)
     assert set(new) == {"<pad>", "<speaker1>", "<speaker2>"} and model.config.vocab_size == len(tokenizer)
     marks = Marks.of(tokenizer)
     assert marks.first == marks.last == tokenizer.eos_token_id and marks.pad == model.config.pad_token_id
+    assert dialogue.text_ids(tokenizer, ["a", "b"])[0] == [vocabulary["Ġa"]]
 
 
 # ---- batches

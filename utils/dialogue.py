@@ -82,6 +82,16 @@ class Marks:
         return cls(*(known[name] for name in names))
 
 
+def text_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without marks.
+
+    GPT-2 writes the space before a word into its token, and a word without one is another token, rare in its training.
+    Texts stand behind other texts here, so for such a tokenizer each begins with a space.
+    """
+    space = " " if tokenizer.tokenize(" a")[0].startswith("Ġ") else ""
+    return tokenizer([space + text for text in texts], add_special_tokens=False)["input_ids"]
+
+
 # ---- inputs
 
 
@@ -149,8 +159,9 @@ class Chats(torch.utils.data.Dataset):
     """The turns of chats; an item is one turn, its candidates' `Inputs` built when it is asked for, the gold one last.
 
     Each text is encoded once, however many histories and candidate lists it is in. `candidates` keeps so many of the
-    last ones (all, if None); `personas` lets the persona's sentences come in another order in each epoch. Raises
-    CourseError where there is no chat, for a tokenizer without the marks, and what `inputs` raises.
+    last ones (all, if None), `turns` and `limit` are those of `inputs`, and with `shuffle`, a seed, the persona's
+    sentences come in another order in each `epoch`, an attribute to be set. Raises CourseError where there is no chat
+    and for a tokenizer without the marks; an item raises what `inputs` raises.
     """
 
     def __init__(
@@ -174,7 +185,7 @@ class Chats(torch.utils.data.Dataset):
         names = list(texts)
         for at in range(0, len(names), 1000):
             some = names[at : at + 1000]
-            rows = tokenizer(some, add_special_tokens=False)["input_ids"]
+            rows = text_ids(tokenizer, some)
             self._ids.update(
                 (text, np.array(row, dtype=np.int32)) for text, row in zip(some, rows, strict=True)
             )
@@ -471,7 +482,7 @@ class Conversation:
 
     def inputs(self) -> Inputs:
         """What the model reads before it replies to the last turn."""
-        told, said = ([self._ids(text) for text in texts] for texts in (self.persona, self.history))
+        told, said = (text_ids(self.tokenizer, texts) for texts in (self.persona, self.history))
         return inputs(told, said, [], self.marks, self.turns, end=False)
 
     def say(self, text: str) -> str:
@@ -486,9 +497,6 @@ class Conversation:
             raise
         self.history.append(self.tokenizer.decode(ids, skip_special_tokens=True).strip())
         return self.history[-1]
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _next(model: Module, start: Inputs, reply: Tensor, marks: Marks, shortest: int, block: int) -> Tensor:
