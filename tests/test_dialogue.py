@@ -233,6 +233,25 @@ def test_losses_are_those_of_transformers(kind, causal, chats):
     assert model.get_input_embeddings().weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_without_gradients_the_numbers_are_the_same(kind, causal, chats):
+    """Candidates that share all, a part, or nothing but the first token are read as if each stood alone."""
+    _, tokenizer, _ = causal
+    model = double_heads(kind, len(tokenizer))
+    data = Chats(chats, tokenizer)
+    for batch in dialogue.batches(data, 3, seed=0):
+        batch["types"][0, 1, 1:] = data.marks.partner
+        with torch.no_grad():
+            found = dialogue.heads(model, batch)
+        for kept, anew in zip(found, dialogue.heads(model, batch), strict=True):
+            torch.testing.assert_close(kept, anew.detach(), rtol=1e-4, atol=1e-5)
+    same = dialogue.collate([[data[0][0], data[0][0]]], data.marks.pad)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            dialogue.heads(model, same)[2][:, 0], dialogue.heads(model, same)[2][:, 1]
+        )
+
+
 def test_losses_need_a_choice(causal, chats):
     model, tokenizer, _ = causal
     batch = next(iter(dialogue.batches(Chats(chats, tokenizer, candidates=1), 2)))
@@ -381,6 +400,23 @@ def test_filters_are_those_of_transformers():
     for n in (1, 2, 3):
         ours = dialogue.blocked(logits, ids, n)
         torch.testing.assert_close(ours, NoRepeatNGramLogitsProcessor(n)(ids, logits.clone()))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "openai-gpt"])
+def test_what_is_kept_changes_nothing(kind, causal, starts):
+    """Token by token, and with rows that change places as those of a beam do, as if all were read anew."""
+    _, tokenizer, marks = causal
+    model = double_heads(kind, len(tokenizer))
+    generator = torch.Generator().manual_seed(0)
+    for start in starts[:2]:
+        read = dialogue._Reader(model, start, marks)
+        reply, rows = torch.zeros((1, 0), dtype=torch.long), None
+        for _ in range(5):
+            with torch.no_grad():
+                found, anew = read(reply, rows), dialogue._Reader(model, start, marks)(reply)
+            torch.testing.assert_close(found, anew, rtol=1e-4, atol=1e-5)
+            rows = torch.randint(len(reply), (3,), generator=generator)
+            reply = torch.cat([reply[rows], torch.randint(5, 900, (3, 1), generator=generator)], 1)
 
 
 def test_blocking_ends_repetition(causal, starts):

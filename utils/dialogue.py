@@ -7,6 +7,7 @@ GPT-2 or OpenAI GPT of transformers, with two heads (`GPT2DoubleHeadsModel`) whe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -17,17 +18,21 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from utils import checkpoints
 from utils.convai import Chat
+from utils.downloads import fetch, read_text
 from utils.errors import CourseError
 from utils.training import pretrain
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 SELF, PARTNER = "<speaker1>", "<speaker2>"  # the owner of the persona, who replies, and the other
 SKIP = -100  # label of a token that is not to be learned
+PUBLISHED: dict[str, tuple[str, dict[str, int]]] = {"openai-gpt": ("OpenAIGPT", {}), "gpt2": ("GPT2", {})}
+# the classes of transformers by their first part, whose configs describe the published shapes; and what differs
 
 
 # ---- tokens
@@ -56,6 +61,73 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, seed:
         model.get_input_embeddings().weight[new] = mean + 0.1 * spread * noise
     model.config.pad_token_id = tokenizer.pad_token_id
     return tokenizer.convert_ids_to_tokens(new)
+
+
+def published(
+    name: str = "openai-gpt", seed: int = 0, random_init: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The published "openai-gpt" (Radford et al. 2018) or "gpt2", with two heads and all tokens of a conversation.
+
+    Returns the model, in evaluation mode and with the dropout of its publication, and its tokenizer, which lower-cases
+    for "openai-gpt". `seed` draws the second head and the new tokens, with `random_init` all weights. Files come from
+    `downloads.fetch`, the weights as safetensors; vocabulary and merges are read as text. Raises CourseError for
+    another name, for files of another shape, and what `fetch` raises.
+    """
+    import transformers
+
+    if name not in PUBLISHED:
+        raise CourseError(
+            f"{name!r} is not a published model of this lab: choose one of {', '.join(PUBLISHED)}."
+        )
+    kind, shape = PUBLISHED[name]
+    tokenizer = getattr(transformers, f"{kind}Tokenizer")(**_vocabulary(name))
+    config = getattr(transformers, f"{kind}Config")(num_labels=1, **shape)
+    if len(tokenizer) != config.vocab_size:
+        raise CourseError(
+            f"The vocabulary of {name} has {len(tokenizer)} tokens, and its model {config.vocab_size}: get "
+            f"{name}/vocab.json again."
+        )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{kind}DoubleHeadsModel")(config)
+    if not random_init:
+        path = fetch(f"{name}/model.safetensors")
+        checkpoints.fill(model.base_model, _body(path), str(path), "delete it and get it again")
+    add_tokens(tokenizer, model, seed)
+    return model.eval(), tokenizer
+
+
+def _vocabulary(name: str) -> dict[str, Any]:
+    """The two arguments of a tokenizer: ids by token, and pairs that are merged, the first one first."""
+    paths = [fetch(f"{name}/{file}") for file in ("vocab.json", "merges.txt")]
+    lines = read_text(paths[1]).split("\n")
+    merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    try:
+        vocabulary = json.loads(read_text(paths[0]))
+        known = all(len(pair) == 2 and {*pair, "".join(pair)} <= vocabulary.keys() for pair in merges)
+    except (ValueError, AttributeError):
+        vocabulary, known = None, False
+    if not known:
+        raise CourseError(
+            f"{paths[0]} and {paths[1]} are not the vocabulary and the merges of one tokenizer: get both again."
+        )
+    return {"vocab": vocabulary, "merges": merges}
+
+
+def _body(path: Path) -> dict[str, Tensor]:
+    """The weights of a published GPT without its heads, and without the masks that old versions kept as weights."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CourseError(f"{path} cannot be read as weights ({error}): get it again.") from None
+    return {
+        key.removeprefix("transformer."): value
+        for key, value in state.items()
+        if not key.endswith((".attn.bias", ".attn.masked_bias")) and not key.startswith("lm_head.")
+    }
 
 
 @dataclass(frozen=True)
@@ -269,9 +341,8 @@ def heads(model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
     stands on the right, where a causal model does not look. The scores are None for a model without a second head.
     """
     turns, candidates, tokens = batch["ids"].shape
-    flat = {name: batch[name].reshape(-1, tokens) for name in ("ids", "types", "labels")}
-    states = model.base_model(input_ids=flat["ids"], token_type_ids=flat["types"])[0]
-    targets = flat["labels"][:, 1:]
+    states = _states(model, batch)
+    targets = batch["labels"].reshape(-1, tokens)[:, 1:]
     real = targets != SKIP
     logits = model.get_output_embeddings()(states[:, :-1][real]).float()
     nats = cross_entropy(logits, targets[real], reduction="none")
@@ -281,6 +352,41 @@ def heads(model: Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         return nats, owners, None
     scores = chooser(states.view(turns, candidates, tokens, -1), batch["last"])
     return nats, owners, scores.view(turns, candidates).float()
+
+
+def _states(model: Module, batch: Batch) -> Tensor:
+    """States [turns * candidates, tokens, width] of the last layer.
+
+    Where no gradient is wanted, a GPT-2 reads what the candidates of a turn share once, and keeps its keys and values.
+    """
+    turns, candidates, tokens = batch.shape
+    if torch.is_grad_enabled() or candidates == 1 or model.config.model_type != "gpt2":
+        flat = {name: batch[name].reshape(-1, tokens) for name in ("ids", "types")}
+        return model.base_model(input_ids=flat["ids"], token_type_ids=flat["types"])[0]
+    from transformers import DynamicCache
+
+    found = []
+    for ids, types, last in zip(batch["ids"], batch["types"], batch["last"], strict=True):
+        same = ((ids == ids[:1]) & (types == types[:1])).all(0)
+        shared, end = int(same.cumprod(0).sum()), int(last.max()) + 1
+        shared = max(1, min(shared, end - 1))
+        kept = DynamicCache(config=model.config)
+        first = model.base_model(
+            input_ids=ids[:1, :shared],
+            token_type_ids=types[:1, :shared],
+            past_key_values=kept,
+            use_cache=True,
+        )[0]
+        kept.batch_repeat_interleave(candidates)
+        rest = model.base_model(
+            input_ids=ids[:, shared:end],
+            token_type_ids=types[:, shared:end],
+            past_key_values=kept,
+            use_cache=True,
+        )[0]
+        behind = rest.new_zeros(candidates, tokens - end, rest.shape[2])
+        found.append(torch.cat([first.expand(candidates, -1, -1), rest, behind], 1))
+    return torch.cat(found)
 
 
 def losses(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -340,14 +446,15 @@ def train(
 
 @torch.no_grad()
 def evaluate(model: Module, data: Chats, size: int = 4) -> dict[str, np.ndarray]:
-    """For each turn: "nats" of its gold reply, its "tokens", and, with two heads, "hit": 1 where gold is chosen.
+    """For each turn: "nats" of its gold reply, its "tokens", and, with two heads, "hit" and "choice".
 
+    A hit is 1 where the gold candidate is chosen, and choice the nats of that choice among all candidates.
     Perplexity is exp(nats.sum() / tokens.sum()), weighted by gold tokens; a mean over turns or batches is not one. A
     gold candidate with an equal before it counts as missed.
     """
     training = model.training
     model.eval()
-    found: dict[str, list[np.ndarray]] = {"nats": [], "tokens": [], "hit": []}
+    found: dict[str, list[np.ndarray]] = {"nats": [], "tokens": [], "hit": [], "choice": []}
     for batch in batches(data, size):
         nats, owners, scores = heads(model, batch.to(_device(model)))
         turns = len(batch["ids"])
@@ -357,6 +464,7 @@ def evaluate(model: Module, data: Chats, size: int = 4) -> dict[str, np.ndarray]
         if scores is not None and scores.shape[1] > 1:
             best = scores[:, :-1].max(1).values
             found["hit"].append((scores[:, -1] > best).long().cpu().numpy())
+            found["choice"].append((scores.logsumexp(1) - scores[:, -1]).cpu().numpy())
     model.train(training)
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
 
@@ -433,9 +541,10 @@ def generate(
         if beams > 1:
             return _beam(model, start, marks, longest, shortest, block, beams)
         reply = torch.zeros((1, 0), dtype=torch.long, device=_device(model))
+        read = _Reader(model, start, marks)
         pick = pick or (lambda logits: logits.argmax(-1))
         for _ in range(longest):
-            token = pick(_next(model, start, reply, marks, shortest, block))
+            token = pick(_allowed(read(reply), reply, marks, shortest, block))
             if int(token) == marks.last:
                 break
             reply = torch.cat([reply, token.view(1, 1)], 1)
@@ -499,13 +608,39 @@ class Conversation:
         return self.history[-1]
 
 
-def _next(model: Module, start: Inputs, reply: Tensor, marks: Marks, shortest: int, block: int) -> Tensor:
-    """Logits [rows, vocabulary] for the token behind each of equally long replies [rows, tokens]."""
-    rows = len(reply)
-    before, kind = (torch.tensor([some] * rows, device=reply.device) for some in (start.ids, start.types))
-    types = torch.cat([kind, torch.full_like(reply, marks.own)], 1)
-    states = model.base_model(input_ids=torch.cat([before, reply], 1), token_type_ids=types)[0][:, -1]
-    logits = model.get_output_embeddings()(states).float()
+class _Reader:
+    """Logits [rows, vocabulary] for the token behind each of equally long replies [rows, tokens], one longer each time.
+
+    GPT-2 keeps the keys and values of all that it has read and reads one token more; other models read all again.
+    """
+
+    def __init__(self, model: Module, start: Inputs, marks: Marks) -> None:
+        self.model, self.start, self.own = model, start, marks.own
+        self.kept: DynamicCache | None = None
+        if model.config.model_type == "gpt2":
+            from transformers import DynamicCache
+
+            self.kept = DynamicCache(config=model.config)
+
+    def __call__(self, reply: Tensor, rows: Tensor | None = None) -> Tensor:
+        """`rows` are those of the replies before from which these go on, if they are not the same."""
+        before, kind = (
+            torch.tensor([some] * len(reply), device=reply.device)
+            for some in (self.start.ids, self.start.types)
+        )
+        ids, types = torch.cat([before, reply], 1), torch.cat([kind, torch.full_like(reply, self.own)], 1)
+        options: dict[str, Any] = {}
+        if self.kept is not None:
+            if rows is not None:
+                self.kept.reorder_cache(rows)
+            known = self.kept.get_seq_length()
+            ids, types = ids[:, known:], types[:, known:]
+            options = {"past_key_values": self.kept, "use_cache": True}
+        states = self.model.base_model(input_ids=ids, token_type_ids=types, **options)[0][:, -1]
+        return self.model.get_output_embeddings()(states).float()
+
+
+def _allowed(logits: Tensor, reply: Tensor, marks: Marks, shortest: int, block: int) -> Tensor:
     if reply.shape[1] < shortest:
         logits[:, marks.last] = -torch.inf
     return blocked(logits, reply, block)
@@ -517,15 +652,18 @@ def _beam(
     reply = torch.zeros((1, 0), dtype=torch.long, device=_device(model))
     scores = torch.zeros(1, device=reply.device)
     done: list[tuple[float, list[int]]] = []
+    read = _Reader(model, start, marks)
+    parents: Tensor | None = None
     for length in range(1, longest + 1):
-        step = _next(model, start, reply, marks, shortest, block).log_softmax(-1)
+        step = _allowed(read(reply, parents), reply, marks, shortest, block).log_softmax(-1)
         best, flat = (scores[:, None] + step).flatten().topk(2 * beams)
         rows, tokens = flat // step.shape[1], flat % step.shape[1]
         for rank in range(beams):
             if tokens[rank] == marks.last:
                 done.append((float(best[rank]) / length, reply[rows[rank]].tolist()))
         going = (tokens != marks.last).nonzero()[:beams, 0]
-        reply = torch.cat([reply[rows[going]], tokens[going, None]], 1)
+        parents = rows[going]
+        reply = torch.cat([reply[parents], tokens[going, None]], 1)
         scores = best[going]
         done = sorted(done, key=lambda pair: -pair[0])[:beams]
         if len(done) == beams and float(scores[0]) / length <= done[-1][0]:

@@ -37,6 +37,7 @@ STARTS = {
     # without a mark, checked by their hash
     **dict.fromkeys([".text", ".gold", ".conll", ".train", ".dev", ".test", ".all", ".safetensors"], b""),
     ".conllu": b"#",
+    ".txt": b"#version",
 }  # first bytes by file ending
 LOCK = "hashes.json"
 CHUNK = 2**16  # bytes read from a server at a time
@@ -44,17 +45,20 @@ CHUNK = 2**16  # bytes read from a server at a time
 
 @dataclass(frozen=True)
 class Source:
-    """One public file: its address, its SHA-256 and size in bytes where known, and its licence."""
+    """One public file: its address, its SHA-256 and size in bytes where known, its licence, and a name of its own
+    where other files are called the same.
+    """
 
     url: str
     licence: str
     sha256: str | None = None
     size: int | None = None
+    own: str = ""
 
     @property
     def file(self) -> str:
         """The file's name in the cache."""
-        return self.url.rpartition("/")[2]
+        return self.own or self.url.rpartition("/")[2]
 
 
 _FASTAI = "https://s3.amazonaws.com/fast-ai-modelzoo"
@@ -172,6 +176,19 @@ SOURCES: dict[str, Source] = {
         "68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3",
         440_449_768,
     ),
+    **{
+        f"{model}/{file}": Source(
+            f"https://huggingface.co/openai-community/{model}/resolve/main/{file}",
+            "MIT",
+            sha256,
+            own=f"{model}-{file}",
+        )
+        for model, weights in (
+            ("openai-gpt", "25c82cdf1844d2d93e9120b3b628fc6c2b4fcc7801a1297f58465ba67d45deb3"),
+            ("gpt2", "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"),
+        )
+        for file, sha256 in (("model.safetensors", weights), ("vocab.json", None), ("merges.txt", None))
+    },
     "ud-english-ewt-train": Source(
         f"{_EWT}/en_ewt-ud-train.conllu",
         "CC BY-SA 4.0",

@@ -1,0 +1,198 @@
+"""A GPT on ConvAI2 by the recipe of TransferTransfo: the `full` profile of lab 4c, on one GPU, on several, or on a CPU.
+
+From the folder of the course,
+
+    python -m utils.convai_gpt --output runs/convai2
+    accelerate launch -m utils.convai_gpt --output runs/convai2      # all GPUs of this machine
+
+tunes OpenAI's GPT on all chats and writes `result.json` into the output folder: perplexity, Hits@1 and word F1 on the
+validation chats. The same command again, after the training was killed, goes on from the last state that was kept;
+after the end it only prints the result. `--help` lists the settings.
+
+The settings are those of the code that Wolf et al. published: 4 candidates, the language loss counted twice, personas
+in two orders, a rate of 6.25e-5, one epoch, 64 turns in an update. The course's loop adds a warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from utils import checkpoints, convai, dialogue
+from utils import settings as course
+from utils.downloads import read_text, write_text
+from utils.errors import CourseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MODELS = (*dialogue.PUBLISHED, "course")
+
+
+def _setting(default: Any, what: str) -> Any:
+    return field(default=default, metadata={"what": what})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the outcome of a training, beside data and hardware."""
+
+    model: str = _setting("openai-gpt", f"one of {', '.join(MODELS)}; course is the course's own small one")
+    random: bool = _setting(False, "start from random weights")
+    candidates: int = _setting(4, "candidates for each training reply, the true one among them")
+    language: float = _setting(2.0, "weight of the language loss")
+    choice: float = _setting(1.0, "weight of the choice among the candidates")
+    permutations: int = _setting(2, "orders of the persona in which each chat is read in an epoch")
+    epochs: int = _setting(1, "times that each chat is read in all these orders")
+    rate: float = _setting(6.25e-5, "peak of the learning rate")
+    rows: int = _setting(64, "turns in an update, over all devices together")
+    turns: int = _setting(5, "last turns of the history that are read, an odd number")
+    seed: int = _setting(0, "draws new weights, orders and dropout")
+    chats: int = _setting(0, "training chats, the first ones of the file; 0: all")
+    test_chats: int = _setting(0, "validation chats, the first ones of the file; 0: all")
+    replies: int = _setting(1000, "validation turns that are replied to for F1, spread evenly; 0: all")
+    discard: bool = _setting(False, "keep only the result, not the model")
+
+
+def train(output: Path, settings: Settings) -> dict[str, float]:
+    """Tune a model, or go on where an earlier call was killed; returns what `result.json` in `output` keeps.
+
+    These are "perplexity" of a token, "hits" (Hits@1 among all candidates) and "f1" of greedy replies, both in percent,
+    and the numbers of training turns and updates. One of several processes measures. Dropped units are drawn anew after
+    a kill, so without dropout only the weights come out the same. Raises CourseError when `output` holds a training
+    with other settings or on another number of processes, when a setting makes no sense, and what `convai.load`,
+    `dialogue.published` and `dialogue.train` raise.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    first = int(os.environ.get("RANK", 0)) == 0
+    _check(settings, processes)
+    begun = asdict(settings) | {"processes": processes}
+    _compare(output / "settings.json", begun)
+    result = output / "result.json"
+    if result.exists():
+        return json.loads(read_text(result))
+    model, tokenizer = _model(settings)
+    room = model.config.n_positions
+    some = convai.load("train")[: settings.chats or None]
+    data = dialogue.Chats(some, tokenizer, settings.candidates, settings.turns, room, settings.seed)
+    size = settings.rows // processes
+    updates = -(-len(data) * settings.permutations * settings.epochs // settings.rows)
+    course.device("days")  # warns where there is no GPU
+    if first:
+        write_text(output / "settings.json", json.dumps(begun, indent=2) + "\n")
+    torch.manual_seed(settings.seed)
+    dialogue.train(
+        model, data, updates, settings.rate, size, settings.language, settings.choice, settings.seed,
+        output / "state.pt",
+    )  # fmt: skip
+    found = {"turns": len(data), "updates": updates}
+    if not first:
+        return found
+    found |= measure(model, tokenizer, convai.load("valid")[: settings.test_chats or None], settings)
+    if not settings.discard:
+        model.save_pretrained(output / "model")
+        tokenizer.save_pretrained(output / "model")
+    write_text(result, json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[convai.Chat],
+    settings: Settings,
+) -> dict[str, float]:
+    """Perplexity, and Hits@1 and F1 in percent, on chats; see `train`."""
+    data = dialogue.Chats(chats, tokenizer, None, settings.turns, model.config.n_positions)
+    found = dialogue.evaluate(model, data)
+    pairs = [(chat, turn) for chat in chats for turn in chat.turns]
+    if settings.replies and settings.replies < len(pairs):
+        pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, settings.replies).astype(int)]
+    f1 = []
+    for chat, turn in course.progress(pairs, "replies", len(pairs)):
+        talk = dialogue.Conversation(model, tokenizer, chat.persona, settings.turns)
+        talk.history = list(turn.history[:-1])
+        f1.append(convai.word_f1(talk.say(turn.history[-1]), turn.reply))
+    return {
+        "perplexity": dialogue.perplexity(found["nats"], found["tokens"]),
+        "hits": 100 * float(found["hit"].mean()),
+        "f1": 100 * float(np.mean(f1)),
+    }
+
+
+def _check(settings: Settings, processes: int) -> None:
+    if settings.model not in MODELS:
+        raise CourseError(f"{settings.model!r} is not a model: choose one of {', '.join(MODELS)}.")
+    if settings.rows < 1 or settings.rows % processes:
+        raise CourseError(
+            f"{settings.rows} rows cannot be shared by {processes} processes: use a multiple of {processes}."
+        )
+    if settings.epochs < 1 or settings.permutations < 1 or settings.candidates < 1 + (settings.choice > 0):
+        raise CourseError(
+            "epochs and permutations must be positive, and a choice needs two candidates: give more of them."
+        )
+
+
+def _compare(path: Path, begun: dict) -> None:
+    """Raise CourseError where the training that was begun had other settings."""
+    if not path.exists():
+        return
+    try:
+        before = json.loads(read_text(path))
+        changed = [name for name in begun if before[name] != begun[name]]
+    except (ValueError, KeyError, TypeError):
+        raise CourseError(
+            f"{path} does not hold the settings of a training: choose another --output."
+        ) from None
+    if changed:
+        name = changed[0]
+        raise CourseError(
+            f"{path.parent} holds a training with {name}={before[name]!r}, and now {name}={begun[name]!r} was asked "
+            "for: use the same settings to go on, or another --output."
+        )
+
+
+def _model(settings: Settings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if settings.model != "course":
+        return dialogue.published(settings.model, settings.seed, settings.random)
+    from transformers import GPT2Config, GPT2DoubleHeadsModel
+
+    causal, tokenizer = checkpoints.load_causal()
+    torch.manual_seed(settings.seed)
+    config = GPT2Config(**{**causal.config.to_dict(), "num_labels": 1, "summary_first_dropout": 0.0})
+    model = GPT2DoubleHeadsModel(config)
+    if not settings.random:
+        model.transformer.load_state_dict(causal.transformer.state_dict())
+    dialogue.add_tokens(tokenizer, model, settings.seed)
+    return model, tokenizer
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says, and print the result."""
+    parser = argparse.ArgumentParser(prog="python -m utils.convai_gpt", description="A GPT on ConvAI2.")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the state and of the result")
+    for each in fields(Settings):
+        kind, what = type(each.default), each.metadata["what"]
+        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": each.default}
+        shown = what if kind is bool else f"{what} (default {each.default})"
+        parser.add_argument(f"--{each.name.replace('_', '-')}", help=shown, **how)
+    chosen = vars(parser.parse_args(arguments))
+    try:
+        found = train(chosen.pop("output"), Settings(**chosen))
+    except CourseError as error:
+        parser.exit(1, f"{error}\n")
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
