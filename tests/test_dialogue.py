@@ -247,9 +247,7 @@ def test_without_gradients_the_numbers_are_the_same(kind, causal, chats):
             torch.testing.assert_close(kept, anew.detach(), rtol=1e-4, atol=1e-5)
     same = dialogue.collate([[data[0][0], data[0][0]]], data.marks.pad)
     with torch.no_grad():
-        torch.testing.assert_close(
-            dialogue.heads(model, same)[2][:, 0], dialogue.heads(model, same)[2][:, 1]
-        )
+        torch.testing.assert_close(dialogue.heads(model, same)[2][:, 0], dialogue.heads(model, same)[2][:, 1])
 
 
 def test_losses_need_a_choice(causal, chats):
