@@ -609,10 +609,10 @@ for name, asked_of, texts in (
     )
 
 # %% [markdown]
-# Truncation costs the perfect reader a third of its score. Leave out the long pages, which have more than half of all
-# questions, and it is perfect again. That is why the two like to come together: the second one hides what the first one
-# does. In SQuAD few paragraphs are longer than 384 tokens, and the error stays small. Of your contracts or manuals
-# nearly all will be.
+# Truncation costs the perfect reader more than a third of its score. Leave out the long pages, which have more than
+# half of all questions, and it is perfect again. That is why the two like to come together: the second one hides what
+# the first one does. In SQuAD few paragraphs are longer than 384 tokens, and the error stays small. Of your contracts
+# or manuals nearly all will be.
 #
 # A score needs its denominator, then. Ours refuses to shrink: all questions that were asked must be answered. And
 # whoever wants a single window has to say so, and hears of each page that does not fit.
@@ -1613,7 +1613,7 @@ for name, kernel in HEADS_RECEIVED.items():
 
 # %% [markdown]
 # Neither complained. The forgotten head is worth nothing, which somebody will notice. The reshaped one is worse in its
-# way: here about half of the F1 was left, a score for which one would go and look for a better learning rate. The
+# way: here more than half of the F1 was left, a score for which one would go and look for a better learning rate. The
 # comparison of logits above finds both. When a model crosses a border, send a few inputs along with the outputs that
 # they must give.
 #
