@@ -15,12 +15,11 @@ in two orders, a rate of 6.25e-5, one epoch, 64 turns in an update. The course's
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from utils import checkpoints, convai, dialogue
 from utils import settings as course
 from utils.downloads import read_text, write_text
 from utils.errors import CourseError
+from utils.longrun import command, compare, setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,29 +38,25 @@ if TYPE_CHECKING:
 MODELS = (*dialogue.PUBLISHED, "course")
 
 
-def _setting(default: Any, what: str) -> Any:
-    return field(default=default, metadata={"what": what})
-
-
 @dataclass(frozen=True)
 class Settings:
     """All that decides the outcome of a training, beside data and hardware."""
 
-    model: str = _setting("openai-gpt", f"one of {', '.join(MODELS)}; course is the course's own small one")
-    random: bool = _setting(False, "start from random weights")
-    candidates: int = _setting(4, "candidates for each training reply, the true one among them")
-    language: float = _setting(2.0, "weight of the language loss")
-    choice: float = _setting(1.0, "weight of the choice among the candidates")
-    permutations: int = _setting(2, "orders of the persona in which each chat is read in an epoch")
-    epochs: int = _setting(1, "times that each chat is read in all these orders")
-    rate: float = _setting(6.25e-5, "peak of the learning rate")
-    rows: int = _setting(64, "turns in an update, over all devices together")
-    turns: int = _setting(5, "last turns of the history that are read, an odd number")
-    seed: int = _setting(0, "draws new weights, orders and dropout")
-    chats: int = _setting(0, "training chats, the first ones of the file; 0: all")
-    test_chats: int = _setting(0, "validation chats, the first ones of the file; 0: all")
-    replies: int = _setting(1000, "validation turns that are replied to for F1, spread evenly; 0: all")
-    discard: bool = _setting(False, "keep only the result, not the model")
+    model: str = setting("openai-gpt", f"one of {', '.join(MODELS)}; course is the course's own small one")
+    random: bool = setting(False, "start from random weights")
+    candidates: int = setting(4, "candidates for each training reply, the true one among them")
+    language: float = setting(2.0, "weight of the language loss")
+    choice: float = setting(1.0, "weight of the choice among the candidates")
+    permutations: int = setting(2, "orders of the persona in which each chat is read in an epoch")
+    epochs: int = setting(1, "times that each chat is read in all these orders")
+    rate: float = setting(6.25e-5, "peak of the learning rate")
+    rows: int = setting(64, "turns in an update, over all devices together")
+    turns: int = setting(5, "last turns of the history that are read, an odd number")
+    seed: int = setting(0, "draws new weights, orders and dropout")
+    chats: int = setting(0, "training chats, the first ones of the file; 0: all")
+    test_chats: int = setting(0, "validation chats, the first ones of the file; 0: all")
+    replies: int = setting(1000, "validation turns that are replied to for F1, spread evenly; 0: all")
+    discard: bool = setting(False, "keep only the result, not the model")
 
 
 def train(output: Path, settings: Settings) -> dict[str, float]:
@@ -76,7 +72,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     first = int(os.environ.get("RANK", 0)) == 0
     _check(settings, processes)
     begun = asdict(settings) | {"processes": processes}
-    _compare(output / "settings.json", begun)
+    compare(output / "settings.json", begun)
     result = output / "result.json"
     if result.exists():
         return json.loads(read_text(result))
@@ -142,25 +138,6 @@ def _check(settings: Settings, processes: int) -> None:
         )
 
 
-def _compare(path: Path, begun: dict) -> None:
-    """Raise CourseError where the training that was begun had other settings."""
-    if not path.exists():
-        return
-    try:
-        before = json.loads(read_text(path))
-        changed = [name for name in begun if before[name] != begun[name]]
-    except (ValueError, KeyError, TypeError):
-        raise CourseError(
-            f"{path} does not hold the settings of a training: choose another --output."
-        ) from None
-    if changed:
-        name = changed[0]
-        raise CourseError(
-            f"{path.parent} holds a training with {name}={before[name]!r}, and now {name}={begun[name]!r} was asked "
-            "for: use the same settings to go on, or another --output."
-        )
-
-
 def _model(settings: Settings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if settings.model != "course":
         return dialogue.published(settings.model, settings.seed, settings.random)
@@ -178,20 +155,7 @@ def _model(settings: Settings) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
 
 def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says, and print the result."""
-    parser = argparse.ArgumentParser(prog="python -m utils.convai_gpt", description="A GPT on ConvAI2.")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the state and of the result")
-    for each in fields(Settings):
-        kind, what = type(each.default), each.metadata["what"]
-        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": each.default}
-        shown = what if kind is bool else f"{what} (default {each.default})"
-        parser.add_argument(f"--{each.name.replace('_', '-')}", help=shown, **how)
-    chosen = vars(parser.parse_args(arguments))
-    try:
-        found = train(chosen.pop("output"), Settings(**chosen))
-    except CourseError as error:
-        parser.exit(1, f"{error}\n")
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(json.dumps(found))
+    command("utils.convai_gpt", "A GPT on ConvAI2.", Settings, train, arguments)
 
 
 if __name__ == "__main__":

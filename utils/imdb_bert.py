@@ -12,13 +12,12 @@ the settings.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from utils import adaptation
 from utils import settings as course
@@ -26,6 +25,7 @@ from utils.checkpoints import fill
 from utils.downloads import fetch, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain, reviews
+from utils.longrun import command, compare, setting
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -37,30 +37,26 @@ METHODS = ("full", "scratch", "head", "bias", "adapters")
 MARK = "whole"  # what each process puts into a checkpoint when all of it is written
 
 
-def _setting(default: Any, what: str) -> Any:
-    return field(default=default, metadata={"what": what})
-
-
 @dataclass(frozen=True)
 class Settings:
     """All that decides the outcome of a training, beside data and hardware."""
 
-    method: str = _setting("full", f"one of {', '.join(METHODS)}; scratch has random weights")
-    labels: int = _setting(0, "training reviews, half of each kind; 0: all that are not held out")
-    held_out: int = _setting(2500, "training reviews for validation")
-    epochs: float = _setting(3.0, "times that each review is read")
-    rate: float = _setting(
+    method: str = setting("full", f"one of {', '.join(METHODS)}; scratch has random weights")
+    labels: int = setting(0, "training reviews, half of each kind; 0: all that are not held out")
+    held_out: int = setting(2500, "training reviews for validation")
+    epochs: float = setting(3.0, "times that each review is read")
+    rate: float = setting(
         2e-5, "peak of the learning rate: warm-up over a tenth of the updates, then a linear fall"
     )
-    rows: int = _setting(32, "reviews in an update, over all devices together")
-    length: int = _setting(256, "word pieces of a review that are read")
-    seed: int = _setting(0, "draws held-out reviews and labels, new weights, order and dropout")
-    every: int = _setting(200, "updates from one checkpoint to the next")
-    model: str = _setting(
+    rows: int = setting(32, "reviews in an update, over all devices together")
+    length: int = setting(256, "word pieces of a review that are read")
+    seed: int = setting(0, "draws held-out reviews and labels, new weights, order and dropout")
+    every: int = setting(200, "updates from one checkpoint to the next")
+    model: str = setting(
         "", "folder of another BERT, from save_pretrained; bert-base-uncased where there is none"
     )
-    test: bool = _setting(False, "also score the test reviews, once, at the end")
-    discard: bool = _setting(False, "keep only the result, neither the model nor checkpoints")
+    test: bool = setting(False, "also score the test reviews, once, at the end")
+    discard: bool = setting(False, "keep only the result, neither the model nor checkpoints")
 
 
 def train(output: Path, settings: Settings) -> dict[str, float]:
@@ -77,7 +73,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     _check(settings, devices)
     begun = asdict(settings) | {"processes": processes()}
     result = output / "result.json"
-    _compare(output / "settings.json", begun)
+    compare(output / "settings.json", begun)
     if result.exists():
         return json.loads(read_text(result))
     chosen, held = choose(reviews("train"), settings)
@@ -165,25 +161,6 @@ def _check(settings: Settings, devices: int) -> None:
     if settings.held_out < 1 or settings.epochs <= 0 or settings.every < 1 or not 3 <= settings.length <= 512:
         raise CourseError(
             "At least one review must be held out, epochs and every must be positive, and length 3 to 512 word pieces."
-        )
-
-
-def _compare(path: Path, begun: dict) -> None:
-    """Raise CourseError where the training that was begun had other settings."""
-    if not path.exists():
-        return
-    try:
-        before = json.loads(read_text(path))
-        changed = [name for name in begun if before[name] != begun[name]]
-    except (ValueError, KeyError, TypeError):
-        raise CourseError(
-            f"{path} does not hold the settings of a training: choose another --output."
-        ) from None
-    if changed:
-        name = changed[0]
-        raise CourseError(
-            f"{path.parent} holds a training with {name}={before[name]!r}, and now {name}={begun[name]!r} was asked "
-            "for: use the same settings to go on, or another --output."
         )
 
 
@@ -308,20 +285,7 @@ def _mark() -> TrainerCallback:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says, and print the result."""
-    parser = argparse.ArgumentParser(prog="python -m utils.imdb_bert", description="BERT on IMDb.")
-    parser.add_argument("--output", type=Path, required=True, help="folder of checkpoints and of the result")
-    for each in fields(Settings):
-        kind, what = type(each.default), each.metadata["what"]
-        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": each.default}
-        shown = what if kind is bool or each.default == "" else f"{what} (default {each.default})"
-        parser.add_argument(f"--{each.name.replace('_', '-')}", help=shown, **how)
-    chosen = vars(parser.parse_args(arguments))
-    try:
-        found = train(chosen.pop("output"), Settings(**chosen))
-    except CourseError as error:
-        parser.exit(1, f"{error}\n")
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(json.dumps(found))
+    command("utils.imdb_bert", "BERT on IMDb.", Settings, train, arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""What the long trainings of the `full` profile share: settings that explain themselves, a folder, a command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Any
+
+from utils.downloads import read_text
+from utils.errors import CourseError
+
+
+def setting(default: Any, what: str) -> Any:
+    """A field of a dataclass of settings: its default, and what the command line says of it."""
+    return field(default=default, metadata={"what": what})
+
+
+def compare(path: Path, begun: dict[str, Any]) -> None:
+    """Raise CourseError where the training that was begun, whose settings are in the JSON file `path`, had others."""
+    if not path.exists():
+        return
+    try:
+        before = json.loads(read_text(path))
+        changed = [name for name in begun if before[name] != begun[name]]
+    except (ValueError, KeyError, TypeError):
+        raise CourseError(
+            f"{path} does not hold the settings of a training: choose another --output."
+        ) from None
+    if changed:
+        name = changed[0]
+        raise CourseError(
+            f"{path.parent} holds a training with {name}={before[name]!r}, and now {name}={begun[name]!r} was asked "
+            "for: use the same settings to go on, or another --output."
+        )
+
+
+def command(
+    module: str, what: str, settings: type, train: Callable[[Path, Any], dict], arguments: list[str] | None
+) -> None:
+    """Call `train(output, settings)` as a command line says, and print what it returns, once for all processes.
+
+    `settings` is a dataclass whose fields are made by `setting`; each is an option of its name. A CourseError ends the
+    program with its sentence.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=what)
+    parser.add_argument("--output", type=Path, required=True, help="folder of what is kept and of the result")
+    for each in fields(settings):
+        kind, meaning = type(each.default), each.metadata["what"]
+        how = {"action": "store_true"} if kind is bool else {"type": kind, "default": each.default}
+        shown = meaning if kind is bool or each.default == "" else f"{meaning} (default {each.default})"
+        parser.add_argument(f"--{each.name.replace('_', '-')}", help=shown, **how)
+    chosen = vars(parser.parse_args(arguments))
+    try:
+        found = train(chosen.pop("output"), settings(**chosen))
+    except CourseError as error:
+        parser.exit(1, f"{error}\n")
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(json.dumps(found))
