@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from utils import settings
-from utils.downloads import fetch, read_text, write_text
+from utils.downloads import fetch, read_json, read_text, write_text
 from utils.errors import CourseError
 
 SPLITS = ("train", "valid")
@@ -68,14 +68,7 @@ def load(split: str) -> list[Chat]:
 
 def read(path: Path) -> dict[str, list[Chat]]:
     """The chats of each split of a file in the JSON of TransferTransfo; see `parse`."""
-    text = read_text(path)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CourseError(
-            f"{path}, line {error.lineno}, column {error.colno}: this is not JSON ({error.msg}), it may be half a "
-            "download: get the file again."
-        ) from None
+    document = read_json(path)
     if not isinstance(document, dict) or set(document) != set(SPLITS):
         raise CourseError(f'{path} must be an object with the lists "train" and "valid": get the file again.')
     return {split: parse(document[split], f"{path}, {split}") for split in SPLITS}

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from utils import settings
 from utils.errors import CourseError
@@ -264,6 +264,17 @@ def read_text(path: Path, otherwise: str | None = None) -> str:
     if not text.strip():
         raise CourseError(f"{path} is empty, and text was expected: get the file again.")
     return text.replace("\r\n", "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return what a UTF-8 file of JSON holds. Raises CourseError, with line and column, where it is not JSON."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise CourseError(
+            f"{path}, line {error.lineno}, column {error.colno}: this is not JSON ({error.msg}), it may be half a "
+            "download: get the file again."
+        ) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,6 @@ tokenizer of transformers; all positions are counted from 0, in characters of a 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import string
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from utils import settings
-from utils.downloads import fetch, read_text
+from utils.downloads import fetch, read_json
 from utils.errors import CourseError
 
 if TYPE_CHECKING:
@@ -86,14 +85,7 @@ def load(split: str, version: str = "1.1", repair: bool = False) -> list[Example
 
 def read(path: Path, repair: bool = False) -> list[Example]:
     """The questions of a file in SQuAD's format, v1.1 or v2.0, in its order; see `parse`."""
-    text = read_text(path)
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CourseError(
-            f"{path}, line {error.lineno}, column {error.colno}: this is not JSON ({error.msg}), it may be half a "
-            "download: get the file again."
-        ) from None
+    document = read_json(path)
     return parse(document, str(path), repair)
 
 
