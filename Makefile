@@ -1,10 +1,12 @@
 # Two commands: `make book` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
+TEACHING := .venv-teaching
 NOTEBOOK_FOLDERS := $(wildcard labs chapters)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test labs labs-text evidence figures checkpoints lint links lock clean python book-installed course-installed
+.PHONY: help book test labs labs-text evidence assignments codes grade figures checkpoints lint links lock clean
+.PHONY: python book-installed course-installed teaching-installed
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,15 @@ labs-text: course-installed ## write changed prose, badge and setup cell into la
 
 evidence: course-installed ## measure again what evidence/ lacks, with every recorded seed (resumable; LAB=...)
 	@$(BIN)/python -m tools.build_labs --record $(LAB)
+
+assignments: teaching-installed ## build notebooks, solutions and autograders of the assignments (ASSIGNMENT=..., CLASS=class.yml)
+	@$(TEACHING)/bin/python -m tools.assignments build $(ASSIGNMENT) $(if $(CLASS),--class "$(CLASS)")
+
+codes: course-installed ## write a code for every student of a class (CLASS=class.yml STUDENTS=students.csv)
+	@$(BIN)/python -m tools.assignments codes --class "$(CLASS)" $(if $(STUDENTS),--students "$(STUDENTS)")
+
+grade: course-installed ## grade a folder of notebooks (SUBMISSIONS=folder CLASS=class.yml)
+	@$(BIN)/python -m tools.assignments grade --class "$(CLASS)" --submissions "$(SUBMISSIONS)" $(if $(ASSIGNMENT),--assignment $(ASSIGNMENT))
 
 figures: course-installed ## draw the figures of the chapters into assets/figures
 	@$(BIN)/python -m tools.make_figures
@@ -54,3 +65,6 @@ book-installed: python
 
 course-installed: python
 	@"$(PYTHON)" tools/install.py requirements.txt
+
+teaching-installed: python
+	@"$(PYTHON)" tools/install.py requirements-teaching.txt $(TEACHING)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from docutils import nodes
-from evidence_role import evidence_folder, lab_uri
+from evidence_role import evidence_folder, lab_uri, printed
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -22,7 +22,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.typing import ExtensionMetadata
 
 from utils.errors import CourseError
-from utils.evidence import load, quote
+from utils.evidence import load
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class ClaimsLedger(SphinxDirective):
                         raise CourseError(
                             f"evidence/{file.name}: {row['claim']} is not an id of {path.name}."
                         )
-                    quoted = quote(f"{file.stem}/{row['id']}", folder)
+                    quoted = printed(f"{file.stem}/{row['id']}", folder)
                     self.measured.setdefault(row["claim"], []).append({**row, "quoted": quoted})
         except CourseError as error:
             logger.warning("%s", error, location=self.get_location(), type="course", subtype="ledger")

@@ -4,6 +4,7 @@
 A lab, row or field that does not exist is a warning, so the book does not build with it.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def lab_uri(env: BuildEnvironment, row: dict) -> str | None:
     return f"{uri}#{row['cell']}" if row["cell"] else uri
 
 
+def printed(ref: str, folder: Path) -> str:
+    """A quoted number with the minus signs of print. Raises CourseError as `utils.evidence.quote` does."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", quote(ref, folder))
+
+
 class EvidenceRole(SphinxRole):
     """`{ev}`; see the module."""
 
@@ -43,7 +49,7 @@ class EvidenceRole(SphinxRole):
         lab, _, row_id = self.text.partition(":")[0].rpartition("/")
         self.env.note_dependency(str(folder / f"{lab}.json"))
         try:
-            text = quote(self.text, folder)
+            text = printed(self.text, folder)
             row = load(lab, folder)[row_id]
         except CourseError as error:
             logger.warning("%s", error, location=self.get_location(), type="course", subtype="evidence")

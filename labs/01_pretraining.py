@@ -3,7 +3,7 @@
 #
 # <!-- colab badge -->
 #
-# What does a network learn from text that nobody labelled, and what is that worth? You will pretrain word vectors, a
+# What does a network learn from text that nobody labeled, and what is that worth? You will pretrain word vectors, a
 # tokenizer, and three language models, read their loss against the one number that no real corpus can give, the exact
 # entropy of the text, and then spend what was learned: on sentiment with 32 labels, on a second language, and on the
 # electricity bill.
@@ -790,7 +790,7 @@ lab.conclude("quality-transfer", quality, 5)
 # %% [markdown]
 # ## Objectives
 #
-# Text gives signals of three kinds. **Unsupervised**: predict the text itself. **Supervised**: somebody labelled
+# Text gives signals of three kinds. **Unsupervised**: predict the text itself. **Supervised**: somebody labeled
 # something else, here the part of speech of every word. **Distant**: a cheap stand-in for a label, as DeepMoji used emojis;
 # here, which of the eight cue words (*sadly*, *luckily*, ...) was cut out of a review. The same network of two layers gets
 # each of them, with the same number of updates and tokens, and is then tuned on 128 sentiment labels and tested on polar
@@ -962,7 +962,7 @@ for id, (a, b) in COMPARED.items():
 # ## What it buys
 #
 # Now the question of the chapter. Some reviews get a label, 32 to 1,024 of them; the test asks about reviews whose polar
-# words stand in unlabelled text only. Four ways to use the labels: count words; train the network from scratch; freeze the
+# words stand in unlabeled text only. Four ways to use the labels: count words; train the network from scratch; freeze the
 # pretrained network and fit a linear layer; tune all of it. The networks are the same, 2.2 million parameters, with the
 # same updates, and each method's learning rate was chosen among three on validation reviews. Predict: with 32 labels, will
 # the tuned network beat one trained from scratch on 1,024?
@@ -1059,7 +1059,7 @@ axes[0].legend(fontsize=9)
 show(fig)
 
 # %% [markdown]
-# Crosses are the runs of just now. The right panel is the picture of the book: the unlabelled text had told the network
+# Crosses are the runs of just now. The right panel is the picture of the book: the unlabeled text had told the network
 # which words go together, and a few labels were enough to name the two groups. From scratch, no number of labels helps
 # with a word that none of them shows.
 
@@ -1091,7 +1091,7 @@ lab.conclude(
 )
 
 # %% [markdown]
-# Labels are one saving, updates another. ELMo's authors reported that a role labeller reached its old best after 10 epochs
+# Labels are one saving, updates another. ELMo's authors reported that a role labeler reached its old best after 10 epochs
 # instead of 486. We watch a validation set while tuning on 256 labels, and ask when the pretrained network passes the best
 # that training from scratch ever reaches.
 

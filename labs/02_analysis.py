@@ -3,7 +3,7 @@
 #
 # <!-- colab badge -->
 #
-# Three networks have read two to four million words and can now complete a sentence. What do they know? Nobody put a
+# Three networks have read three to twenty million words and can now complete a sentence. What do they know? Nobody put a
 # part of speech, a tree, or the number of a subject into them, and no label said that these exist. You will look for
 # them in five ways: by eye, by behavior, with classifiers, by comparing teachers, and with a scalpel. Each way can fool
 # you, and for each you will build the control that shows when it does.
@@ -267,7 +267,7 @@ fig.legend(
 )
 fig.subplots_adjust(bottom=0.17, wspace=0.08)
 show(fig)
-print(f"{len(drawn_words)} words; grey: the other eight topics")
+print(f"{len(drawn_words)} words; gray: the other eight topics")
 
 # %% tags=["hide-input"]
 lab.conclude("tsne-seed", mean_ci(maps.recorded["other seed"]), 10)

@@ -13,7 +13,7 @@
 # that what is frozen stayed; measure what a network forgets; say for a number of labels, a task and a memory which way of
 # adapting to choose; and test such a claim over seeds.
 #
-# **You should know** what Lab 1 builds: a causal Transformer pretrained on two million words of the course world, and what
+# **You should know** what Lab 1 builds: a causal Transformer pretrained on ten million words of the course world, and what
 # fine-tuning is. The chapter *How to adapt a pretrained model* has the ideas; this lab has the evidence.
 #
 # | what | two CPU cores | one GPU |
@@ -73,7 +73,7 @@ SEEDS = range(10)
 # %%
 @lru_cache(maxsize=64)
 def reviews(split, count, seed):
-    """Labelled reviews of the world; the seed draws another sample."""
+    """Labeled reviews of the world; the seed draws another sample."""
     return tasks.sentiment(world, count, split, seed)
 
 
@@ -2628,7 +2628,7 @@ lab.conclude("vanishing-gradients", rank_correlation_ci(early, f["known"]), 20)
 
 # %%
 def hits_of(classifier, split, seed):
-    """Which of the 300 items of a test are labelled rightly: bool [300]."""
+    """Which of the 300 items of a test are labeled rightly: bool [300]."""
     texts, labels = classification.texts_and_labels(reviews(split, 300, seed))
     return classification.predict(classifier, texts) == labels
 
@@ -2685,7 +2685,7 @@ for metric in ("known", "new"):
     print(f"      standard deviation of the four runs {inside:.3f}, of the samples' means {between:.3f}")
 
 # %% [markdown]
-# And do two runs that are equally good on the ordinary test agree on words that nobody labelled? A test of 300 items
+# And do two runs that are equally good on the ordinary test agree on words that nobody labeled? A test of 300 items
 # has noise of its own, so that even twins would differ a little. We therefore cut each test in halves: only what
 # differs between runs in *both* halves is a property of the runs.
 
@@ -4073,8 +4073,8 @@ lab.conclude("lstm-sensitivity", paired_ci(lost["LSTM"], lost["Transformer"]), 1
 #
 # So far the labels were given and we chose how to use them. Now the other way round: the way of tuning is fixed (all
 # weights, the same rate, the same updates), there are 64 labels, and we look for signal elsewhere. A related task that
-# somebody else has labelled; the language model's own task, which needs no labels; a closer look at the reviews that go
-# wrong; unlabelled reviews; other networks. Each of these is work. You could also spend the work on labelling more
+# somebody else has labeled; the language model's own task, which needs no labels; a closer look at the reviews that go
+# wrong; unlabeled reviews; other networks. Each of these is work. You could also spend the work on labeling more
 # reviews, so that is the currency of this section: a source of signal that lifts 64 labels to the accuracy of 90 is
 # worth 26 labels, and you know what a label costs you.
 #
@@ -4093,7 +4093,7 @@ from utils.world.reviews import POLAR
 
 # %%
 def on_target(classifier, labels, seed, **more):
-    """Tune all of a classifier on labelled reviews, as in the rest of the lab, with more to the loss if given."""
+    """Tune all of a classifier on labeled reviews, as in the rest of the lab, with more to the loss if given."""
     texts, truth = texts_and_labels(reviews("train", labels, seed))
     fine_tune(classifier, texts, truth, UPDATES, BEST["full"], seed, **more)
     return classifier
@@ -4172,7 +4172,7 @@ def print_signals(runs):
 # %% [markdown]
 # ### A related task first
 #
-# Somebody has labelled 1,024 single remarks (*the speaker was not bad* praises), which are a part of what a review is.
+# Somebody has labeled 1,024 single remarks (*the speaker was not bad* praises), which are a part of what a review is.
 # Or 1,024 scenes by their topic, another text and another question. Phang et al. (2018) tune on such a task first and
 # on the target after it. The encoder is handed over, the head is made anew. Half B's words, which our second test
 # needs, stay out of the remarks.
@@ -4190,7 +4190,7 @@ def remark_opinion(words):
 # %%
 @lru_cache(maxsize=4)
 def related_items(task, seed, count=1024):
-    """Labelled texts of an intermediate task."""
+    """Labeled texts of an intermediate task."""
     if task == "scenes":
         return tasks.topics(world, count, f"intermediate {seed}")[0]
     stream = world.documents(f"intermediate {seed}", "review", half="A", unseen=False)
@@ -4295,8 +4295,8 @@ lab.conclude("related-worth", in_labels(mean_ci(gain_by_labels[64])), 10)
 # more of what pretraining gave than 64 labels bring back. An intermediate task is a bet, and the stake is the
 # pretrained network.
 #
-# Read the price tag with care, too. At 64 labels the remarks are worth some fifty labelled reviews, with a wide
-# interval, and it took 1,024 labelled remarks. Such a task pays where its labels exist already.
+# Read the price tag with care, too. At 64 labels the remarks are worth some fifty labeled reviews, with a wide
+# interval, and it took 1,024 labeled remarks. Such a task pays where its labels exist already.
 #
 # ### The same tasks at the same time
 #
@@ -4361,7 +4361,7 @@ lab.conclude("target-last", paired_ci(both["remarks beside, target last"], both[
 
 # %%
 @lru_cache(maxsize=2)
-def unlabelled(seed, count=1536):
+def unlabeled(seed, count=1536):
     """Reviews of the world without labels, with the words of both halves, none of them a test review."""
     tested_on = {item.words for split in ("test", "test new words") for item in reviews(split, 300, seed)}
     stream = (d for d in world.documents(f"unlabelled {seed}", "review") if tuple(d.words) not in tested_on)
@@ -4380,15 +4380,15 @@ def language_tuned(texts, rate=1e-3):
 
 # %%
 def language_first(labels, seed):
-    """First the language model on unlabelled reviews, then the target."""
-    model = language_tuned([document.text for document in unlabelled(seed)])
+    """First the language model on unlabeled reviews, then the target."""
+    model = language_tuned([document.text for document in unlabeled(seed)])
     return on_target(classifier_on(model, seed), labels, seed)
 
 
 SIGNAL["language first"] = language_first
 
 # %% [markdown]
-# Or the language model's loss stays beside the target's, on the labelled texts themselves. GPT was tuned so (Radford et
+# Or the language model's loss stays beside the target's, on the labeled texts themselves. GPT was tuned so (Radford et
 # al. 2018); Rei (2017) found that it helps without any pretraining, too; Chronopoulou et al. (2019) let its weight
 # fade. The states are there already, so the second loss costs one more product with the embeddings.
 
@@ -4413,7 +4413,7 @@ def watched_on(model, seed):
 
 # %%
 def language_beside(weight, annealed=False, start=lambda seed: causal, method="full"):
-    """The language model's own loss on the labelled texts is added, with a weight that may fade."""
+    """The language model's own loss on the labeled texts is added, with a weight that may fade."""
 
     def source(labels, seed):
         classifier, now = watched_on(start(seed), seed), {}
@@ -4451,7 +4451,7 @@ SIGNAL["scratch, language 0.5"] = language_beside(0.5, start=untrained, method="
 
 # %% [markdown]
 # Before you look: more than a quarter of the documents that this network has read were reviews. Does one more pass
-# help? And the labelled texts themselves, 64 of them, read again and again?
+# help? And the labeled texts themselves, 64 of them, read again and again?
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 language = signal_sweep(
@@ -4480,7 +4480,7 @@ lab.conclude("language-scratch", paired_ci(scratch_language["known"], scratch_al
 # network has *not* read. To test that, one would pretrain a network on scenes alone.
 #
 # The loss beside the target's does little on known words: of three weights only 0.1 has an interval above zero, and
-# only just. On new words the large weight *costs* about four points. A likely reason: the labelled texts hold only
+# only just. On new words the large weight *costs* about four points. A likely reason: the labeled texts hold only
 # words of half A, and the language model learns from them, over and over, that words of half B do not occur. A small
 # weight, or one that fades, does that harm more slowly; that fading itself is better than a constant weight is not
 # shown. From scratch the second loss gives nothing that could be seen either: 256 short texts hardly teach a language.
@@ -4552,7 +4552,7 @@ lab.conclude("slice-labels", signal_gains(slices, "hard")["slice labels"], 10)
 #
 # ### Agreement without labels
 #
-# Consistency training asks for less than a label: whatever the network thinks of an unlabelled review, it should think
+# Consistency training asks for less than a label: whatever the network thinks of an unlabeled review, it should think
 # the same of a perturbed copy (Clark et al. 2018, Xie et al. 2020). As in the latter work the prediction for the
 # original is held fixed and sharpened, and counts only where it is sure; it comes in after a third of the updates, when
 # the network has something to agree with.
@@ -4577,7 +4577,7 @@ PERTURB = {
 }
 
 # %%
-shown = unlabelled(0)[3].words
+shown = unlabeled(0)[3].words
 print("original ", *shown)
 for kind, perturb in PERTURB.items():
     print(f"{kind:9}", *perturb(shown, Random(0)))
@@ -4589,7 +4589,7 @@ def consistent(kind):
 
     def source(labels, seed):
         classifier, random, now = classifier_on(causal, seed), Random(seed), {}
-        words = [document.words for document in unlabelled(seed)]
+        words = [document.words for document in unlabeled(seed)]
 
         def agree(_):
             if now["update"] < UPDATES / 3:
@@ -4722,7 +4722,7 @@ assert len({tuple(x.head.weight.flatten().tolist()) for x in careful}) == 5  # w
 # ### Students
 #
 # Three networks cost three times as much to use. Distillation trains one small network on what the large ones say about
-# unlabelled texts (Hinton et al. 2015, Tang et al. 2019). *Hard*: their decision. *Soft*: their probabilities, which
+# unlabeled texts (Hinton et al. 2015, Tang et al. 2019). *Hard*: their decision. *Soft*: their probabilities, which
 # also say how close a call it was; a temperature T divides the logits of teacher and student and shows more of the
 # small ones. Our students have half of the layers. One kind begins with the lower half of the pretrained network, as
 # DistilBERT took layers of BERT (Sanh et al. 2019), the other with random weights.
@@ -4761,7 +4761,7 @@ def student(start, seed, texts, targets, temperature=1.0, classes=2):
 # %%
 def student_scores(seed, teachers):
     """Accuracy of students that learn from the labels or from three teachers, on the test with known words."""
-    texts = [document.text for document in unlabelled(seed)[:768]]
+    texts = [document.text for document in unlabeled(seed)[:768]]
     logits = np.stack([predict_logits(teacher, texts) for teacher in teachers])
     soft = {f"T={t}": (probabilities(logits, t).mean(0), t) for t in (1, 4)}
     hard = {"hard": (soft["T=1"][0].argmax(-1), 1)}
@@ -4863,7 +4863,7 @@ lab.conclude("student-share", ratio_ci(ensembles["full T=4"], ensembles["known_3
 # network.
 #
 # Hinton et al. (2015) have a sharper test of what soft targets carry: leave one class out of the student's texts
-# altogether. Our reviews have two classes, so we take the twelve topics of scenes. The teacher has seen 1,024 labelled
+# altogether. Our reviews have two classes, so we take the twelve topics of scenes. The teacher has seen 1,024 labeled
 # scenes; the student's texts hold no scene of one topic, another topic for each seed. How many scenes of that topic
 # does the student name rightly? A student that never met a class names it seldom, whatever else it knows, so we also do
 # what Hinton and his colleagues did and *shift* the class: a constant is added to its logit, such that it is named as
@@ -4967,7 +4967,7 @@ means = np.mean([runs["known"].to_numpy() for runs in every + kept], axis=0)
 lab.conclude("signals-mean", paired_ci(means, plain_runs["known"]), 10)
 
 # %% [markdown]
-# Read the figure with the intervals in mind: few of them are clear of 64. Labelled remarks come first and are worth
+# Read the figure with the intervals in mind: few of them are clear of 64. Labeled remarks come first and are worth
 # some fifty reviews, though it took a thousand of them. An ensemble of three, or half a network taught by it, is worth
 # about twenty, for computing time alone; the heads for a slice may be worth more, for reasons that we could not name.
 # The language model's own task is worth little or nothing to a network that has read this kind of text. And an
@@ -4975,7 +4975,7 @@ lab.conclude("signals-mean", paired_ci(means, plain_runs["known"]), 10)
 # where the curve ends; they belong further left.) All in all, the mean gain over the sources is close to zero: *more
 # signal* helps where it says something that pretraining and 64 labels have not said yet.
 #
-# So before you build such a thing, think of labelling sixty-four reviews more. On this task that lifts the accuracy by
+# So before you build such a thing, think of labeling sixty-four reviews more. On this task that lifts the accuracy by
 # about as much as the best of all these sources, and it needs no code.
 
 # %% [markdown]
@@ -5044,7 +5044,7 @@ def english_pool(data, part):
 
 # %%
 def english_sample(data, part, count, seed):
-    """`count` labelled texts of a part, drawn by the seed; "course" gives reviews of the world."""
+    """`count` labeled texts of a part, drawn by the seed; "course" gives reviews of the world."""
     if data == "course":
         return reviews(part, count, seed)
     pool = english_pool(data, part)

@@ -72,7 +72,7 @@ SEEDS = range(10)
 # %%
 @lru_cache(maxsize=64)
 def films(split, count, seed):
-    """Labelled film reviews as a table; the seed draws another sample."""
+    """Labeled film reviews as a table; the seed draws another sample."""
     items = tasks.sentiment(world, count, split, seed, "film")
     return pd.DataFrame({"text": [" ".join(i.words) for i in items], "label": [i.label for i in items]})
 
@@ -80,7 +80,7 @@ def films(split, count, seed):
 # %%
 @lru_cache(maxsize=16)
 def unlabeled(count, seed):
-    """Texts of film reviews that nobody has labelled, none of which is in a validation or test set."""
+    """Texts of film reviews that nobody has labeled, none of which is in a validation or test set."""
     return [" ".join(words) for words in tasks.unlabeled(world, count, seed, "film")]
 
 
@@ -91,9 +91,9 @@ for review in films("test new words", 300, 0).head(2).itertuples():
     print("new words,", "+" if review.label else "-", review.text)
 
 # %% [markdown]
-# The labelled reviews draw their polar words from one half of the lexicon. One test does so too (*known words*). Another test
+# The labeled reviews draw their polar words from one half of the lexicon. One test does so too (*known words*). Another test
 # takes all its polar words from the other half, which no label ever shows (*new words*); there only what was learned without
-# labels can help. The unlabelled reviews have the words of both.
+# labels can help. The unlabeled reviews have the words of both.
 #
 # The reader is an AWD-LSTM (Merity et al. 2018): three LSTM layers with dropout on everything, the weights between the
 # steps of time included. Lab 1 trains one on three million words. Before you build on a pretrained network, ask what it
@@ -255,7 +255,7 @@ print("turned ", *(loaders.vocab[i] for i in turned[0, :14]))
 
 # %%
 def class_loaders(train, validation, vocab, backwards=False, rows=16, width=72, **options):
-    """Two fastai loaders of labelled texts in padded batches; a text is read in stretches of `width` words."""
+    """Two fastai loaders of labeled texts in padded batches; a text is read in stretches of `width` words."""
     frame = pd.concat([train.assign(held=False), validation.assign(held=True)], ignore_index=True)
     text = TextBlock.from_df("text", vocab, seq_len=width, backwards=backwards, tok=spacy_words, n_workers=0)
     block = DataBlock(
@@ -268,10 +268,10 @@ def class_loaders(train, validation, vocab, backwards=False, rows=16, width=72, 
 
 
 # %%
-labelled_films = class_loaders(films("train", 1024, 0), films("validation", 100, 0), loaders.vocab)
+labeled_films = class_loaders(films("train", 1024, 0), films("validation", 100, 0), loaders.vocab)
 fill = Pad_Chunk(seq_len=72)
-shuffled = TfmdDL(labelled_films.train_ds, bs=16, shuffle=True, before_batch=fill, num_workers=0)
-PADDED = {"random order": list(shuffled), "sorted by length": list(labelled_films.train)}
+shuffled = TfmdDL(labeled_films.train_ds, bs=16, shuffle=True, before_batch=fill, num_workers=0)
+PADDED = {"random order": list(shuffled), "sorted by length": list(labeled_films.train)}
 
 
 # %%
@@ -295,7 +295,7 @@ show(fig)
 print({name: round(share_of_padding(batches), 3) for name, batches in PADDED.items()})
 
 # %% [markdown]
-# Almost a quarter against one word in a hundred. `SortedDL`, which fastai takes for labelled texts by itself, sorts stretches
+# Almost a quarter against one word in a hundred. `SortedDL`, which fastai takes for labeled texts by itself, sorts stretches
 # of fifty batches and shuffles these batches, so that an epoch still differs from the last. Two of its habits are worth
 # knowing. The batch with the longest text always comes first: if the memory does not suffice, you learn it at once. And
 # a validation loader hands out its texts from the longest to the shortest, not in the order of your table; `get_preds` puts
@@ -378,7 +378,7 @@ ulmfit.save_encoder(before_films, "before-films")
 
 # %%
 def untuned_reader(vocab, seed):
-    """A classifier of 128 labelled films under a vocabulary; its weights are random so far."""
+    """A classifier of 128 labeled films under a vocabulary; its weights are random so far."""
     data = class_loaders(films("train", 128, seed), films("validation", 64, seed), vocab)
     config = awd_lstm_clas_config | ulmfit.shape("forward", "mini")
     return text_classifier_learner(
@@ -617,7 +617,7 @@ LANGUAGE_RATES = (3e-3, 1e-2, 3e-2)
 
 # %%
 def tuned_language_model(seed, tuning, rate, direction="forward", texts=None):
-    """A language model tuned on the seed's unlabelled films, in the vocabulary of the first sample."""
+    """A language model tuned on the seed's unlabeled films, in the vocabulary of the first sample."""
     loaders = language_loaders(texts or unlabeled(UNLABELED, seed), VOCABULARY, direction == "backward")
     learner = language_learner(loaders, direction)
     if tuning != "none":
@@ -650,7 +650,7 @@ language_beyond = lab.sweep(
 print(language_beyond.recorded[["rate", "bits"]].to_string(index=False))
 
 # %% [markdown]
-# With the rates chosen, ten samples of unlabelled films for every way. A run also keeps its encoder, the language
+# With the rates chosen, ten samples of unlabeled films for every way. A run also keeps its encoder, the language
 # model without its output layer, which the classifiers below will start from.
 
 
@@ -838,7 +838,7 @@ def epochs_for(labels):
 # %%
 @torch.no_grad()
 def measure(learner, loader):
-    """Accuracy and mean loss in nats on a loader of labelled texts, in the middle of a training or after it."""
+    """Accuracy and mean loss in nats on a loader of labeled texts, in the middle of a training or after it."""
     learner.model.eval()
     pairs = [(learner.model(ids)[0], labels) for ids, labels in loader]
     logits, labels = (torch.cat(parts).as_subclass(torch.Tensor) for parts in zip(*pairs, strict=True))
@@ -863,17 +863,17 @@ class Watch(Callback):
 
 
 # %%
-def labelled(learner, frame):
-    """A loader of labelled texts in the learner's vocabulary."""
+def labeled(learner, frame):
+    """A loader of labeled texts in the learner's vocabulary."""
     return learner.dls.test_dl(frame, with_labels=True)
 
 
 # %%
 def watched(seed, labels, peak, order="gradual", factor=2.6, schedule="slanted", **frames):
-    """A training by a recipe, watched on tables of labelled texts."""
+    """A training by a recipe, watched on tables of labeled texts."""
     set_seed(seed)
     learner = class_learner(films("train", labels, seed), kept_encoder(seed, "ULMFiT"))
-    watch = Watch(**{name: labelled(learner, frame) for name, frame in frames.items()})
+    watch = Watch(**{name: labeled(learner, frame) for name, frame in frames.items()})
     fit(learner, epochs_for(labels), peak, factor, schedule, [Thaw(order), watch, NoValidation()])
     return learner, watch
 
@@ -907,7 +907,7 @@ show(fig)
 # ## Every step against leaving it out
 #
 # ULMFiT's tables 6 and 7 compare the recipe with versions of it that lack a step, with one run for each cell. Here
-# each version gets ten seeds. A seed decides the sample of labelled and unlabelled reviews, the new head, the
+# each version gets ten seeds. A seed decides the sample of labeled and unlabeled reviews, the new head, the
 # order and the dropout; two versions with the same seed see the same reviews. All versions have the same 128 batches of 16
 # reviews, and each has its own search for a rate: four rates, two seeds of their own, 128 labels, on validation reviews.
 # The best one stands for all numbers of labels.
@@ -977,7 +977,7 @@ RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 def search_run(seed, version, rate, labels=128):
     """Validation accuracy of a version with a rate."""
     learner = version_run(100 + seed, labels, rate, **(VERSIONS | TABLE_7)[version])
-    return {"validation": measure(learner, labelled(learner, films("validation", 300, 100 + seed)))[0]}
+    return {"validation": measure(learner, labeled(learner, films("validation", 300, 100 + seed)))[0]}
 
 
 # %%
@@ -1042,7 +1042,7 @@ print(found.unstack().round(3).to_string())
 def tests_of(learner, seed):
     """Accuracy on reviews with known and with new polar words."""
     frames = {"known": films("test", 300, seed), "new": films("test new words", 300, seed)}
-    return {name: measure(learner, labelled(learner, frame))[0] for name, frame in frames.items()}
+    return {name: measure(learner, labeled(learner, frame))[0] for name, frame in frames.items()}
 
 
 # %%
@@ -1332,7 +1332,7 @@ lab.conclude("both-directions", paired_ci(both.recorded["both known"], both.reco
 # is tuned on *all* reviews, those of the test set too, since tuning needs no labels. And the test set is what it
 # watches after each epoch. Neither is in the paper's protocol for a test set that counts. Is it worth anything?
 #
-# First the texts. We tune two language models for a seed: on 2,000 unlabelled reviews, or on 1,400 of them and the 600
+# First the texts. We tune two language models for a seed: on 2,000 unlabeled reviews, or on 1,400 of them and the 600
 # reviews of the two test sets, without their labels. **Predict** the gain in accuracy, in points.
 
 
@@ -1363,7 +1363,7 @@ leak = lab.sweep(
 lab.check(leak, "known", by=["labels"], slack=0.02)
 
 # %% [markdown]
-# Then the watching. A training has a rate and a length to choose. An honest choice needs labelled reviews that are
+# Then the watching. A training has a rate and a length to choose. An honest choice needs labeled reviews that are
 # kept out of the training; ours are 100. The usual notebook reports the best number it has seen on the test set. We watch
 # both sets after every eighth of the training with 128 labels, for three of the rates.
 
@@ -1422,7 +1422,7 @@ lab.conclude("leak-texts", paired_ci(seed_means(leak.recorded), seed_means(plain
 #
 # That is no licence. The gain from watching grows with the scatter of what is watched, and ours is small: a task
 # that can be solved, and a rate that wins by far. A leak of texts is worth most when the tests have words of their own that
-# no other text has, and our unlabelled texts have all words. What one may conclude is less and more: a leak need not make a
+# no other text has, and our unlabeled texts have all words. What one may conclude is less and more: a leak need not make a
 # number wrong, but whether it did can only be said by whoever measured without it. The notebooks with 94 to 95 percent did not.
 
 # %% [markdown]
@@ -2045,13 +2045,13 @@ show(fig)
 # ## Real reviews
 #
 # So far everything happened in a world of two thousand words. ULMFiT became known for what it does on IMDb (Maas et al.
-# 2011): 25,000 labelled film reviews to train on, 25,000 to test on, 50,000 more without a label, all written by people.
+# 2011): 25,000 labeled film reviews to train on, 25,000 to test on, 50,000 more without a label, all written by people.
 # Its error was 4.6 percent, that of the best system before it 5.9. Nothing in the functions above is made for our world, so
 # they can read IMDb as it is. What the profile `mini` cannot have is ULMFiT's network, which had read WikiText-103, whole
 # articles of Wikipedia. Ours has read six million words of the course world. How far does it get?
 #
 # The numbers of this section are recorded, on a sample of IMDb: 1,000 of its training reviews and 1,000 of its test
-# reviews, half of them negative, and no unlabelled ones. The text may not be handed on, so the lab does not bring it
+# reviews, half of them negative, and no unlabeled ones. The text may not be handed on, so the lab does not bring it
 # along. If you have it, point `COURSE_DATA` to its folder. One thing needs no data: how does fastai read a review as
 # people write it, and what is left of it when only words of our world are known? **Predict** which of the words below our
 # network has read before.
@@ -2115,7 +2115,7 @@ def imdb_table(split):
     except CourseError as missing:
         if split != "unsup":
             raise
-        print(f"{missing} The language model is tuned on the labelled training reviews alone.")
+        print(f"{missing} The language model is tuned on the labeled training reviews alone.")
         return pd.DataFrame({"text": []})
 
 
@@ -2468,7 +2468,7 @@ IMDB_ROLES = dict(
     zip(IMDB_SHOWN, ("pretrained", "frozen", "supervised", "scratch", "distant", "baseline"), strict=True)
 )
 
-# %% mystnb={"image": {"alt": "Accuracy on IMDb test reviews across, a row for each of six methods with a dot and its interval, and below a line four published accuracies as grey diamonds close to 95 percent, far to the right of all networks of the course."}}
+# %% mystnb={"image": {"alt": "Accuracy on IMDb test reviews across, a row for each of six methods with a dot and its interval, and below a line four published accuracies as gray diamonds close to 95 percent, far to the right of all networks of the course."}}
 fig, ax = plt.subplots(figsize=(6, 4.4))
 for row, method in enumerate(IMDB_SHOWN):
     found, color = imdb_interval(method), COLORS[IMDB_ROLES[method]]
@@ -2828,7 +2828,7 @@ lab.table()[["claim", "result", "seeds", "verdict"]]
 #    words of theirs does its vocabulary lack, and what does `ulmfit.load` do with them?
 # 2. (20 minutes) The factor 2.6 between groups was chosen for IMDb. Try 1, 1.5 and 4 with ten seeds and the search of this lab.
 #    Does the best factor change with the number of labels?
-# 3. (30 minutes) Give the language model 200, 2,000 and 20,000 unlabelled reviews. Plot the accuracy on new words against the
+# 3. (30 minutes) Give the language model 200, 2,000 and 20,000 unlabeled reviews. Plot the accuracy on new words against the
 #    bits a word of films, one point for each language model. Is the loss all that counts?
 # 4. (an hour) A notebook reports 94.6 percent on IMDb, and its author watched the test set over ten epochs and three learning
 #    rates. From the recorded runs of the section on leaks, estimate how much of a lead of half a point such watching is worth,

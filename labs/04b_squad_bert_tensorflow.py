@@ -948,7 +948,7 @@ inside = slice(window.first, len(window.input_ids) - 1)
 pair_scores = start[inside, None] + end[None, inside] - every_pair[unsure].best.score
 pair_scores = np.where(allowed_pairs(len(pair_scores)), pair_scores, np.nan)
 
-# %% mystnb={"image": {"alt": "A square of all pairs of first and last token of a paragraph. Only a band along the diagonal is allowed and colored by score; the rest is grey. A circle at the lower edge of the band marks the darkest cell, the best pair. Darker lines run along the rows of four likely first tokens and down the columns of four likely last ones."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
+# %% mystnb={"image": {"alt": "A square of all pairs of first and last token of a paragraph. Only a band along the diagonal is allowed and colored by score; the rest is gray. A circle at the lower edge of the band marks the darkest cell, the best pair. Darker lines run along the rows of four likely first tokens and down the columns of four likely last ones."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 fig, ax = plt.subplots(figsize=(6, 4.6))
 colors = plt.get_cmap("Blues").with_extremes(bad="#D9D9D9")
 image = ax.imshow(pair_scores, cmap=colors, vmin=-12, vmax=0, interpolation="none")
@@ -2056,7 +2056,7 @@ changed_f1, changed_moved = (
 )
 
 
-# %% mystnb={"image": {"alt": "Ten rows, one for each change of question or passage, with the F1 of three readers as dots. Without the name or without the rest of the question all three fall far, to grey diamonds that mark what half a question is worth. Names for pronouns and strangers' sentences move them by a few points only. A column on the right gives the share of answers that moved to the stranger's value."}}
+# %% mystnb={"image": {"alt": "Ten rows, one for each change of question or passage, with the F1 of three readers as dots. Without the name or without the rest of the question all three fall far, to gray diamonds that mark what half a question is worth. Names for pronouns and strangers' sentences move them by a few points only. A column on the right gives the share of answers that moved to the stranger's value."}}
 fig, ax = plt.subplots(figsize=(6, 4.6))
 for row, change in enumerate(CHANGES):
     color = COLORS["frozen" if row < 1 else "distant" if row < 4 else "scratch"]

@@ -1487,7 +1487,7 @@ lab.conclude(
     "ppl-batch-size", paired_ci(*(x / of_start(nats_runs, "nats", "pretrained") for x in by_size)), 5
 )
 
-# %% mystnb={"image": {"alt": "Three stacked horizontal bars of the nats of a token. The grammar has only a grey part. Pretrained adds about half of that, most of it at values of the persona. Random is ten times as long as the grammar, with the largest part at values of the persona, then everything else, then where wordings part."}}
+# %% mystnb={"image": {"alt": "Three stacked horizontal bars of the nats of a token. The grammar has only a gray part. Pretrained adds about half of that, most of it at values of the persona. Random is ten times as long as the grammar, with the largest part at values of the persona, then everything else, then where wordings part."}}
 fig, ax = plt.subplots(figsize=(6, 2.8))
 bars = {"the grammar": [floor_nats.mean(), 0, 0, 0]}
 for start in STARTS:
@@ -4010,7 +4010,7 @@ lab.conclude("number-often", mean_ci(planted_values("number 64 greedy")), 5)
 # seeds differ too much.)
 #
 # The number seems safe. Even after 64 chats it is next to never the greedy reply, and our rule, most strangers, is
-# contradicted. But look at the grey line: from four chats on, fewer and fewer of a hundred other numbers are more
+# contradicted. But look at the gray line: from four chats on, fewer and fewer of a hundred other numbers are more
 # probable, and from sixteen on practically none is. (From one chat, the five seeds don't agree.) The model has
 # learned something that no greedy reply shows. When words are drawn, the last line says, about one stranger in a
 # hundred is told all five digits, a thousand times more often than a guess would. A hundred questions are quickly

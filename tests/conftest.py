@@ -1,5 +1,18 @@
 """Every test and every notebook kernel runs in the environment in which the notebooks were built."""
 
+import sys
+from collections.abc import Iterator
+
+import pytest
+
 from tools.environment import enter_notebook_environment
 
 enter_notebook_environment()
+
+
+@pytest.fixture(autouse=True)
+def own_precision() -> Iterator[None]:
+    """Each test starts accelerate anew, which otherwise keeps the precision that the first one asked for."""
+    yield
+    if accelerate := sys.modules.get("accelerate.state"):
+        accelerate.AcceleratorState._reset_state(reset_partial_state=True)

@@ -11,7 +11,9 @@ from utils.adaptation import (
     Adapted,
     Anchor,
     Bottleneck,
+    adamw,
     add_adapters,
+    blocks,
     constant,
     fisher,
     layer_patterns,
@@ -116,6 +118,34 @@ def test_layers_from_top_to_bottom(kind):
         CourseError, match="^Linear has no encoder with a list of layers: give a Classifier[.]$"
     ):
         layer_patterns(model.head)
+
+
+@kinds
+def test_blocks_are_the_layers_from_the_bottom(kind):
+    model = network(kind)
+    names = {id(module): name for name, module in model.named_modules()}
+    assert [names[id(block)].rpartition(".")[2] for block in blocks(model)] == ["0", "1", "2"]
+    with pytest.raises(CourseError, match="^Linear is none of the Transformers known here: give a gpt2, "):
+        blocks(torch.nn.Linear(2, 2))
+
+
+# AdamW by hand
+
+
+@pytest.mark.parametrize("correct_bias", [True, False])
+def test_adamw_with_and_without_its_correction(correct_bias):
+    """Steps against the equations of Kingma and Ba (2015), with the decoupled decay of Loshchilov and Hutter (2019)."""
+    weight = torch.nn.Parameter(torch.tensor([2.0, -1.0], dtype=torch.float64))
+    optimizer = adamw([{"params": [weight], "scale": 1.0}], 0.1, correct_bias)
+    x, m, v = weight.detach().clone(), torch.zeros(2), torch.zeros(2)
+    for step in range(1, 5):
+        slope = torch.tensor([0.5 * step, -3.0], dtype=torch.float64)
+        weight.grad = slope.clone()
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2
+        first, second = (1 - 0.9**step, 1 - 0.999**step) if correct_bias else (1.0, 1.0)
+        x = x * (1 - 0.1 * 0.01) - 0.1 * (m / first) / ((v / second).sqrt() + 1e-8)
+        torch.testing.assert_close(weight.detach(), x)
 
 
 # Schedules, point by point

@@ -1,11 +1,12 @@
 """The benchmarks run, at a tiny size, and a recorded result is of the size that it states."""
 
+import gzip
 import json
 
 import numpy as np
 import pytest
 
-from benchmarks import probes, squad_training
+from benchmarks import pages, probes, squad_training
 from utils.settings import root
 
 
@@ -77,3 +78,40 @@ def test_the_recorded_span_training():
         assert row["steps"] >= 15 and row["ratio"] >= 1 and row["ratio_cpu"] >= 1
         if not row["batches"].startswith("mixed"):  # transformers' softmax includes padding
             assert row["first_losses"][0] == pytest.approx(row["first_losses"][1], abs=1e-4)
+
+
+def test_the_weight_of_a_page(tmp_path):
+    """The page and its figures are its own, the rest is shared; an address is counted once, whatever its version."""
+    for name, size in {"a.html": 5, "_images/b c.webp": 7, "_static/d.css": 11}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * size)
+    urls = {
+        f"http://x/{name}"
+        for name in ("a.html", "_images/b%20c.webp", "_static/d.css?v=1", "_static/d.css", "e")
+    }
+    found = pages.weight(tmp_path, urls)
+    compressed = found.pop("compressed")
+    assert found == {"own": 12, "shared": 11}
+    assert compressed == 7 + sum(len(gzip.compress(b"x" * size, 6)) for size in (5, 11))
+
+
+def test_the_recorded_pages():
+    result = json.loads((root() / "benchmarks" / "pages.json").read_text("utf-8"))
+    assert {row["view"] for row in result["pages"]} == set(pages.VIEWS)
+    for row in result["pages"]:
+        assert max(row["page_and_figures_bytes"], row["compressed_bytes"]) <= 1_500_000, row["page"]
+        assert row["layout_shift"] <= 0.1 and row["first_text_seconds"] <= 1, row["page"]
+    assert pages.table(result["pages"]) == (root() / "benchmarks" / "pages.md").read_text("utf-8")
+
+
+def test_the_table_of_pages():
+    """The larger of both views stands in it, and the heaviest page first."""
+    row = {"page_and_figures_bytes": 10_000, "shared_bytes": 1, "first_view_bytes": 0, "compressed_bytes": 0}
+    row |= {"first_text_seconds": 0.25, "layout_shift": 0.0}
+    light = [{"page": "a", "view": view, **row} for view in pages.VIEWS]
+    heavy = [{"page": "b", "view": view, **row, "page_and_figures_bytes": 1_400_000} for view in pages.VIEWS]
+    heavy[1]["layout_shift"] = 0.031
+    assert pages.table(light + heavy).splitlines()[2:] == [
+        "| b | 1.40 | 0.00 | 0.00 | 0.25 | 0.031 |",
+        "| a | 0.01 | 0.00 | 0.00 | 0.25 | 0.000 |",
+    ]

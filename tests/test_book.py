@@ -107,8 +107,19 @@ def test_figures_have_alternative_text(parsed: dict[Path, Page]) -> None:
 
 
 def test_pages_are_small(parsed: dict[Path, Page]) -> None:
-    sizes = {path.name: path.stat().st_size for path in parsed}
+    """A page with all its figures."""
+    sizes = {}
+    for path, page in parsed.items():
+        figures = {str(image.get("src")) for image in page.images}
+        files = [path, *((path.parent / figure).resolve() for figure in figures)]
+        sizes[path.name] = sum(file.stat().st_size for file in files)
     assert not {name: size for name, size in sizes.items() if size > LARGEST_PAGE}
+
+
+def test_what_pages_share_is_small(book: Path) -> None:
+    """Of the theme's style sheets only what the pages need is left."""
+    styles = sum(path.stat().st_size for path in (book / "_static").rglob("*.css"))
+    assert styles < 200_000
 
 
 def test_nothing_is_loaded_from_the_network(book: Path, parsed: dict[Path, Page]) -> None:
@@ -124,9 +135,66 @@ def test_nothing_is_loaded_from_the_network(book: Path, parsed: dict[Path, Page]
     assert not remote, "\n".join(remote)
 
 
-def test_mathjax_comes_with_its_licence(book: Path) -> None:
-    assert (book / "vendor" / "mathjax" / "tex-svg-full.js").is_file()
-    assert "Apache License" in (book / "vendor" / "mathjax" / "LICENSE").read_text(encoding="utf-8")
+def test_katex_comes_with_its_licence_where_it_is_needed(book: Path, parsed: dict[Path, Page]) -> None:
+    assert "MIT License" in (book / "vendor" / "katex" / "LICENSE").read_text(encoding="utf-8")
+    for path, page in parsed.items():
+        scripts = [
+            source for source in page.resources if source.partition("?")[0].endswith((".js", "katex.min.css"))
+        ]
+        assert ('class="math' in page.text) == any("katex" in source for source in scripts), path.name
+        assert not any("fontawesome" in source or "mathjax" in source for source in scripts), path.name
+
+
+def test_every_page_describes_itself(book: Path, parsed: dict[Path, Page]) -> None:
+    described = re.compile(r'<meta name="description" content="([^"]{40,200})"')
+    generated = {"genindex.html", "search.html", "print.html"}
+    found = {
+        path.name: described.findall(page.text) for path, page in parsed.items() if path.name not in generated
+    }
+    assert {name for name, texts in found.items() if len(texts) != 1} == set()
+    assert len({texts[0] for texts in found.values()}) == len(found)
+    for path, page in parsed.items():
+        if path.name not in generated:
+            assert re.search(r'<meta property="og:image" content="https://[^"]+/preview\.png"', page.text), (
+                path.name
+            )
+            assert '<link rel="icon" href="' in page.text or 'rel="shortcut icon"' in page.text, path.name
+    assert (book / "preview.png").is_file()
+
+
+def test_chapters_and_labs_link_each_other(book: Path, parsed: dict[Path, Page]) -> None:
+    for lab in (book / "labs").glob("*.html"):
+        (chapter,) = (book / "chapters").glob(f"{lab.name[:2]}-*.html")
+        line = f'<p class="companions">Chapter: <a href="../chapters/{chapter.name}">'
+        assert line in parsed[lab.resolve()].text
+        assert (
+            f"../labs/{lab.name}"
+            in re.search(r'<p class="companions">.*?</p>', parsed[chapter.resolve()].text)[0]
+        )
+
+
+def test_every_page_leads_to_the_next_one(book: Path, parsed: dict[Path, Page]) -> None:
+    """Along "next" one comes through the whole book, and along "previous" back."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    names = [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+    order = [(book / f"{name}.html").resolve() for name in names]
+    for place, path in enumerate(order):
+        found = dict(re.findall(r'<a class="(left-prev|right-next)"\s+href="([^"]*)"', parsed[path].text))
+        around = {
+            "left-prev": order[place - 1] if place else None,
+            "right-next": dict(enumerate(order)).get(place + 1),
+        }
+        for direction, other in around.items():
+            leads = (path.parent / found[direction]).resolve() if direction in found else None
+            assert leads == other, (path.name, direction)
+
+
+def test_print_version_holds_every_chapter(book: Path, parsed: dict[Path, Page]) -> None:
+    printed = parsed[(book / "print.html").resolve()]
+    assert not re.search(r"<details(?! open)", printed.text), "an answer is folded"
+    for chapter in (book / "chapters").glob("0*.html"):
+        assert chapter.stem in printed.ids
+    assert "print.html" in parsed[(book / "index.html").resolve()].links
 
 
 def test_labs_open_in_colab_from_the_configured_repository(book: Path, parsed: dict[Path, Page]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -43,13 +44,10 @@ ALLOWED = {  # axe-core rule -> why the book may break it
 
 OVERFLOW = "Math.max(0, document.scrollingElement.scrollWidth - innerWidth)"
 MATH_ERRORS = """[
-    ...[...document.querySelectorAll("svg [data-mjx-error]")].map((node) => node.dataset.mjxError),
-    ...[...document.querySelectorAll("[data-mml-node=mtext][fill=red]")].map(() => "undefined macro"),
+    ...[...document.querySelectorAll(".katex-error")].map((node) => node.title),
+    ...[...document.querySelectorAll(".math")].filter((node) => !node.querySelector(".katex")).map(() => "not drawn"),
 ]"""
-SETTLED = """async () => {
-    await document.fonts.ready;
-    if (window.MathJax?.startup) await MathJax.startup.promise;
-}"""
+SETTLED = "() => document.fonts.ready.then(() => true)"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -147,3 +145,145 @@ def test_ledger_reads_without_scripts(browser: Any, address: str) -> None:
     assert page.locator("#claim-pt-01").is_visible()
     assert not page.locator(".claims-filter").is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1200, 800), (390, 844)])
+def test_landing_shows_a_result_and_where_to_start(
+    browser: Any, address: str, size: tuple[int, int], theme: str
+) -> None:
+    """All of the picture, its numbers and the links stand on the first screen."""
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
+    page.goto(address)
+    places = page.locator(".hero figure img, .hero a.quoted, .starts a")
+    assert places.count() == 1 + 2 + 4
+    for place in places.all():
+        box = place.bounding_box()
+        assert box["y"] > 0 and box["y"] + box["height"] <= size[1], place.text_content()
+    assert page.locator(".hero img").evaluate("image => image.complete && image.naturalWidth > 0")
+    page.close()
+
+
+SEARCHES = {  # what is searched for -> beginning of the best result's address, words of its excerpt
+    "slanted triangular": ("chapters/glossary.html#term-slanted-triangular", "rate"),
+    "perplexity": ("chapters/glossary.html#term-perplexity", "困惑度: "),
+    "catastrophic forgetting": ("chapters/glossary.html#term-catastrophic-forgetting", "灾难性遗忘: "),
+    "named entity recognition": ("chapters/glossary.html#term-named-entity-recognition", ": "),
+    "few shot learning": ("chapters/glossary.html#term-few-shot-learning", ": "),
+    "LoRA": ("chapters/glossary.html#term-LoRA", ": "),
+    "ULMFiT": ("chapters/glossary.html#term-ULMFiT", ": "),
+    "BERT": ("chapters/glossary.html#term-BERT", ": "),
+    "Hits@1": ("chapters/glossary.html#term-Hits-1", ": "),
+    "困惑度": ("chapters/glossary.html#term-", "perplexity · 困惑度: "),
+    "迁移学习": ("chapters/glossary.html#term-", "transfer learning · 迁移学习: "),
+    "微调": ("chapters/glossary.html#term-", "fine-tuning · 微调: "),
+    "WEAT": ("chapters/05-open-problems.html", "WEAT"),
+    "emojis": ("chapters/01-pretraining.html", "emojis"),
+    "wav2vec no such word": ("", ""),
+}
+RESULTS = "#search-results ul.search > li"
+
+
+@pytest.mark.parametrize("words", SEARCHES)
+def test_search_finds_the_best_page_first(browser: Any, address: str, words: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}search.html?q={quote(words)}")
+    page.wait_for_function("/found|match/.test(document.querySelector('.search-summary')?.textContent)")
+    start, excerpt = SEARCHES[words]
+    if not start:
+        assert page.locator(RESULTS).count() == 0
+    else:
+        first = page.locator(RESULTS).first
+        assert first.locator("a").get_attribute("href").startswith(start)
+        assert excerpt.lower() in first.locator(".context").inner_text().lower()
+        for text in page.locator(f"{RESULTS} .context").all_inner_texts():
+            assert "Contents" not in text[:80], text
+    page.close()
+
+
+def test_search_opens_by_the_keyboard(browser: Any, address: str) -> None:
+    page = browser.new_page(**VIEWS["light"])
+    page.goto(address + "chapters/glossary.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("adapter")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=adapter*")
+    page.close()
+
+
+EARLY = """new MutationObserver((_, observer) => {
+    if (!document.body) return;
+    window.early = document.documentElement.dataset.theme;
+    observer.disconnect();
+}).observe(document, {childList: true, subtree: true});"""
+
+
+def test_theme_is_known_before_anything_is_drawn(browser: Any, address: str) -> None:
+    context = browser.new_context(**VIEWS["dark"])
+    context.add_init_script(EARLY)
+    page = context.new_page()
+    page.goto(address)
+    assert page.evaluate("window.early") == "dark"
+    for _ in range(3):  # through the three settings, until the reader has chosen light
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "light":
+            break
+    page.goto(address + "chapters/glossary.html")
+    assert page.evaluate("window.early") == "light"
+    context.close()
+
+
+FOCUS = """() => {
+    const node = document.activeElement, style = getComputedStyle(node), box = node.getBoundingClientRect();
+    const seen = style.outlineStyle !== "none" || style.boxShadow !== "none" || style.borderStyle !== "none";
+    return {name: node.textContent.trim() || node.ariaLabel || node.title, seen, size: box.width * box.height};
+}"""
+
+
+def test_keyboard_reaches_the_text_and_shows_where_it_is(browser: Any, address: str) -> None:
+    page = browser.new_page(**VIEWS["light"])
+    page.goto(address)
+    page.keyboard.press("Tab")
+    assert "Skip to main content" in page.evaluate(FOCUS)["name"]
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    reached = []
+    for _ in range(12):
+        focus = page.evaluate(FOCUS)
+        assert focus["seen"] and focus["size"] > 0, focus
+        reached.append(focus["name"])
+        page.keyboard.press("Tab")
+    starts = page.locator(".starts a").all_inner_texts()
+    assert [name for name in reached if name in starts] == starts
+    page.close()
+
+
+def test_pages_read_without_scripts(browser: Any, address: str) -> None:
+    context = browser.new_context(java_script_enabled=False, **VIEWS["phone"])
+    page = context.new_page()
+    page.goto(address + "chapters/01-pretraining.html")
+    question, answer = page.locator("details summary").first, page.locator("details p").first
+    assert not answer.is_visible()
+    question.click()
+    assert answer.is_visible()
+    assert page.locator("a.right-next").is_visible() and page.locator(".companions a").first.is_visible()
+    assert page.locator("figure img").first.is_visible()
+    context.close()
+
+
+def test_on_paper_answers_are_open_and_colors_light(browser: Any, address: str) -> None:
+    page = browser.new_page(**VIEWS["dark"])
+    page.goto(address + "chapters/00-introduction.html")
+    folded = page.locator("details:not([open])")
+    count = folded.count()
+    assert count > 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert folded.count() == 0
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert not page.locator(".bd-sidebar-primary").is_visible()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert folded.count() == count
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.close()

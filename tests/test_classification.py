@@ -1,11 +1,13 @@
 """Classifiers: pooling by hand, features and fine-tuning on a tiny model."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, ModernBertConfig, ModernBertForMaskedLM
 
-from utils.adaptation import train_only
+from utils.adaptation import adamw, train_only
 from utils.classification import (
     Classifier,
     counted_accuracy,
@@ -201,6 +203,25 @@ def test_an_extra_loss_sees_each_batch_and_counts(tokenizer):
     fine_tune(free, texts, labels, 20, 1e-3, 0, rows=4)
     assert shapes == [4] * 20
     assert drift(learner) < 0.5 * drift(free)
+
+
+def test_another_loss_and_another_optimizer_take_their_places(tokenizer):
+    texts, labels = reviews(40, 0)
+    plain, other, seen = classifier("causal", tokenizer), classifier("causal", tokenizer), []
+
+    def loss(logits, some):
+        seen.append((len(logits), sorted(some)))
+        return torch.nn.functional.cross_entropy(logits, torch.tensor(labels)[some])
+
+    fine_tune(plain, texts, labels, 5, 1e-3, 0, rows=8)
+    fine_tune(other, texts, labels, 5, 1e-3, 0, rows=8, loss=loss)
+    assert torch.equal(plain.head.weight, other.head.weight)
+    assert [count for count, _ in seen] == [8] * 5
+    assert sorted(i for _, some in seen for i in some) == list(range(40)), "each text once in the first round"
+    raw = classifier("causal", tokenizer)
+    fine_tune(raw, texts, labels, 5, 1e-3, 0, rows=8, optimizer=partial(adamw, correct_bias=False))
+    start = classifier("causal", tokenizer).head.weight
+    assert (raw.head.weight - start).norm() > 2 * (plain.head.weight - start).norm(), "longer first steps"
 
 
 def test_soft_labels_are_learned(tokenizer):

@@ -8,16 +8,21 @@ import os
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "_ext"))
 import bookfix  # noqa: E402
+import companions  # noqa: E402
+import print_page  # noqa: E402
 
 CONF = """
 extensions = ["myst_parser", "sphinxcontrib.bibtex", "evidence_role", "claims_page", "citation_years"]
@@ -135,6 +140,17 @@ def test_ev_without_a_lab_page_is_plain_text(book: Book) -> None:
     book.write("index.md", book.pages["index.md"] + "It is {ev}`02_other/gap`.\n")
     assert book.build() == ""
     assert '<span class="quoted">0.28 [0.26, 0.30]</span>' in book.html("index")
+
+
+def test_ev_prints_a_minus_and_no_hyphen(book: Book) -> None:
+    less = {"lab": "02_other", "estimate": -0.28, "ci95": [-0.3, -0.26], "verdict": "contradicted"}
+    book.write("evidence/02_other.json", json.dumps([{**ROW, **less}]))
+    book.write("index.md", book.pages["index.md"] + "It is {ev}`02_other/gap`.\n")
+    assert book.build() == ""
+    assert (
+        '<span class="quoted">\N{MINUS SIGN}0.28 [\N{MINUS SIGN}0.30, \N{MINUS SIGN}0.26]</span>'
+        in book.html("index")
+    )
 
 
 @pytest.mark.parametrize(
@@ -296,6 +312,7 @@ def test_letters_are_set_once_in_a_repeated_build(book: Book) -> None:
 @pytest.mark.parametrize("reason", [reason for reason, _, _ in bookfix.REPAIRS])
 def test_repairs_settle_at_once(reason: str) -> None:
     page = """
+        <html lang="en" data-theme="auto"><script>dataset.theme = localStorage.getItem("theme") || "auto";</script>
         <div id="pst-primary-sidebar" class="bd-sidebar-primary bd-sidebar">
         <button class="btn search-button-field b" title="Search" aria-label="Search">
         <summary><span class="toctree-toggle" role="presentation"></span></summary>
@@ -303,10 +320,117 @@ def test_repairs_settle_at_once(reason: str) -> None:
         <input class="task-list-item-checkbox" type="checkbox">
         <div class="citation" role="doc-biblioentry"></div>
         <summary aria-label="Toggle hidden content">
-        <pre><span class="n">world</span><span class="p">(</span><span class="mi">0</span><span class="p">)</span></pre>
+        <script src="_static/scripts/fontawesome.js?digest=8"></script><i class="fab fa-github"></i>
+        <pre><span></span><span class="n">world</span><span class="p">(</span><span class="mi">0</span></pre>
+        <span class="sa">f</span><span class="s2">&quot;a </span><span class="si">{</span>b<span class="si">}</span>
     """
     (pattern,) = (pattern for name, pattern, _ in bookfix.REPAIRS if name == reason)
     assert re.search(pattern, page)
     repaired = bookfix.repair(page)
     assert not re.search(pattern, repaired)
     assert bookfix.repair(repaired) == repaired
+    assert '<span class="sa">f&quot;a {</span>b<span class="si">}</span>' in repaired
+
+
+def test_figures_get_their_size_and_a_lighter_file(tmp_path: Path) -> None:
+    (tmp_path / "_images").mkdir()
+    random = np.random.default_rng(0)
+    pixels = np.repeat(random.integers(0, 255, (20, 30, 3), dtype=np.uint8), 4, axis=1)
+    Image.fromarray(pixels).save(tmp_path / "_images" / "a.png")
+    tag = '<img alt="a dot" src="_images/a.png" style="width: 60px;" />'
+    first, second = bookfix.lighter(f"{tag}\n{tag}", tmp_path).splitlines()
+    assert first == '<img alt="a dot" src="_images/a.webp" width="120" height="20" style="width: 60px;" />'
+    assert second == first.replace('height="20"', 'height="20" loading="lazy"')
+    with Image.open(tmp_path / "_images" / "a.webp") as copy:
+        moved = np.abs(np.asarray(copy.convert("RGB"), dtype=int) - pixels).max()
+    assert 0 < moved <= 7
+
+
+def test_style_sheets_keep_what_the_pages_need() -> None:
+    style = """/* note */ .used, .unused > a { top: 0 } .unused:hover { top: 1 } a:not(.unused, .used) { top: 2 }
+    @media print { .used .deep { top: 3 } .unused { top: 4 } } @font-face { src: url(a.woff2) }
+    h1:has(+ .used) { top: 5 }"""
+    kept = bookfix.needed(style, {"used", "deep"})
+    assert [int(number) for number in re.findall(r"top: (\d)", kept)] == [0, 2, 3, 5]
+    assert "unused > a" not in kept and "note" not in kept and "@media print {" in kept and "a.woff2" in kept
+
+
+def test_the_search_that_is_mended_is_that_of_sphinx(book: Book) -> None:
+    book.build()
+    script = book.root / "build" / "_static" / "searchtools.js"
+    text = script.read_text(encoding="utf-8")
+    assert [reason for reason, old, _ in bookfix.SEARCH if text.count(old) != 1] == []
+    bookfix.mend_search(script)
+    mended = script.read_text(encoding="utf-8")
+    assert [reason for reason, _, new in bookfix.SEARCH if mended.count(new) != 1] == []
+    bookfix.mend_search(script)  # the book is built again, and Sphinx has left the script alone
+    assert script.read_text(encoding="utf-8") == mended
+
+
+# companions and print_page
+
+
+def test_chapters_and_labs_find_each_other() -> None:
+    pages = [
+        "chapters/01-one",
+        "chapters/04-four",
+        "chapters/claims",
+        "index",
+        "labs/01_one",
+        "labs/04a_x",
+        "labs/04b_y",
+    ]
+    assert companions.companions("chapters/01-one", pages) == ["labs/01_one"]
+    assert companions.companions("chapters/04-four", pages) == ["labs/04a_x", "labs/04b_y"]
+    assert companions.companions("labs/04b_y", pages) == ["chapters/04-four"]
+    assert companions.companions("index", pages) == companions.companions("chapters/claims", pages) == []
+
+
+@pytest.mark.parametrize(
+    ("repository", "base", "picture", "lab"),
+    [
+        (
+            "https://github.com/a/b",
+            "",
+            "https://raw.githubusercontent.com/a/b/main/assets/figures/preview.png",
+            "github/a/b/blob/main/labs/{{path}}.ipynb",
+        ),
+        (
+            "https://github.com/a/b.git/",
+            "https://b.org/c/",
+            "https://b.org/c/preview.png",
+            "github/a/b/blob/main/labs/{{path}}.ipynb",
+        ),
+        ("https://example.org/a/b", "", "", "#create=true"),
+        ("", "", "", "#create=true"),
+    ],
+)
+def test_addresses_for_others_are_whole_or_missing(
+    repository: str, base: str, picture: str, lab: str
+) -> None:
+    config = SimpleNamespace(html_baseurl=base, html_theme_options={"repository_url": repository})
+    app = SimpleNamespace(config=config)
+    assert companions.address(app) == picture
+    companions.colab_address(app, config)
+    assert config.myst_url_schemes["colab"] == f"https://colab.research.google.com/{lab}"
+
+
+def test_links_between_printed_pages_stay_inside() -> None:
+    page = """<nav></nav><article class="a"><h1 id="one">One<a class="headerlink" href="#one">#</a></h1>
+    <a href="#one">self</a><a href="02-two.html#b">other</a><a href="02-two.html">its top</a>
+    <a href="../labs/01_x.html#c">lab</a><a href="https://example.org/#d">out</a>
+    <a title="a hint" href="https://example.org">hint</a>
+    <img src="../_images/p.webp" loading="lazy"><details class="q"></details></article>"""
+    found = print_page.inside(page, "chapters/01-one", ["chapters/01-one", "chapters/02-two"])
+    assert found.startswith('<article id="01-one" class="a"><h1 id="01-one--one">One</h1>')
+    links = [
+        "#01-one--one",
+        "#02-two--b",
+        "#02-two",
+        "labs/01_x.html#c",
+        "https://example.org/#d",
+        "https://example.org",
+    ]
+    assert re.findall(r'href="([^"]*)"', found) == links
+    assert '<img src="_images/p.webp" loading="lazy"><details open class="q">' in found
+    assert "a hint" not in found

@@ -1,6 +1,7 @@
 """The figures of the chapters: up to date, the same bytes each time, legible, honest about what is missing."""
 
 import json
+import shutil
 from collections import defaultdict
 from itertools import combinations
 from random import Random
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tools import figures, make_figures
-from tools.figures import adaptation, analysis, pretraining
+from tools.figures import adaptation, analysis, applications, introduction, open_problems, pretraining
 from utils.errors import CourseError
 from utils.evidence import append_runs, canonical
 from utils.plots import style
@@ -31,11 +32,16 @@ def measured(tmp_path, monkeypatch):
             for seed in range(3):
                 accuracy = height + 0.02 * step + random.gauss(0, 0.01)
                 setting = canonical({"method": method, "labels": labels, "seed": seed})
-                append_runs(runs, "sentiment", setting, {"accuracy_new": accuracy})
+                append_runs(
+                    runs, "sentiment", setting, {"accuracy": accuracy + 0.1, "accuracy_new": accuracy}
+                )
     bits = dict(zip((*pretraining.MODELS, "exact"), (2.9, 2.6, 2.4, 2.2), strict=True))
     append_runs(runs, "held out", canonical({"seed": 0}), bits)
     measure_analysis(tmp_path / figures.runs_file(analysis.LAB), random)
     measure_adaptation(tmp_path / figures.runs_file(adaptation.LAB), random)
+    measure_open_problems(tmp_path / figures.runs_file(open_problems.LAB), random)
+    for lab in (applications.FILMS, applications.QUESTIONS, applications.REPLIES):
+        shutil.copy(root() / "evidence" / f"{lab}.json", tmp_path / "evidence")
     tokenizer = tmp_path / pretraining.TOKENIZER
     tokenizer.parent.mkdir()
     merges = [["u", "n"], ["l", "y"], ["▁", "un"], ["c", "k"], ["i", "ly"], ["u", "ck"], ["uck", "ily"]]
@@ -107,6 +113,43 @@ def measure_adaptation(runs, random):
         append_runs(runs, sweep, setting, metrics)
 
 
+def measure_open_problems(runs, random):
+    """Made-up runs of the lab on open problems."""
+    found = {}
+
+    def run(sweep, metrics, **setting):
+        found.setdefault((sweep, canonical(setting)), {}).update(metrics)
+
+    def near(value):
+        return value + 0.02 * random.random()
+
+    for seed in range(3):
+        accuracy = {"known": near(0.55 + 0.1 * seed)}
+        run("reruns", accuracy, updates=12, rate=1e-3, correction="yes", seed=seed)
+        for prompt in open_problems.WORDINGS:
+            run("prompt-zero", {"raw": near(0.6)}, prompt=prompt, split="test", seed=seed)
+        for share in open_problems.SHARES:
+            scores = {"usual": near(0.9), "against": near(1 - share)}
+            run("surface", scores, start="pretrained", share=share, seed=seed)
+        run("facts page", dict.fromkeys(open_problems.ANSWERS, near(0.5)), seed=seed)
+        for order in open_problems.ORDERS:
+            scores = {f"known_{k}": near(0.9 - 0.02 * k) for k in open_problems.HEADS}
+            run("size heads", scores, order=order, seed=seed)
+        for kind, gone in open_problems.GONE.items():
+            for sparsity in gone:
+                run("size weights", {"known": near(0.6)}, kind=kind, sparsity=sparsity, seed=seed)
+        for source in ("none", *open_problems.TASKS):
+            scores = {task: random.random() for task in open_problems.TASKS}
+            run("similar gentle", scores, source=source, seed=seed)
+        for strength in open_problems.STRENGTHS:
+            scores = {metric: near(strength) for metric in ("dose", "found", "pairs")}
+            run("bias planted", scores, strength=strength, seed=seed)
+        for cure in open_problems.CURES:
+            run("bias cures", {"slope": random.random(), "named": near(0.7)}, cure=cure, seed=seed)
+    for (sweep, setting), metrics in found.items():
+        append_runs(runs, sweep, setting, metrics)
+
+
 @pytest.mark.parametrize("name", make_figures.FIGURES)
 def test_committed_figure_is_current(name):
     path = root() / make_figures.FOLDER / f"{name}.png"
@@ -165,14 +208,32 @@ def test_missing_measurement_gets_one_sentence(name, tmp_path, monkeypatch, caps
 
 def test_missing_method_is_named(measured, monkeypatch):
     monkeypatch.setitem(pretraining.METHODS, "adapters", ("adapters", "black", "o"))
-    with pytest.raises(CourseError, match="no runs of the method 'adapters'"):
-        pretraining.sentiment_runs()
+    with pytest.raises(CourseError, match="no accuracy_new of the method 'adapters'"):
+        pretraining.new_words()
+
+
+def test_head_start_needs_all_its_methods(measured, monkeypatch):
+    monkeypatch.setitem(introduction.SHOWN, "prayer", ("prayer", "black", "o"))
+    with pytest.raises(CourseError, match="no accuracy of the method 'prayer'"):
+        introduction.known_words()
+
+
+def test_head_start_is_measured_between_points_or_ends_at_the_last():
+    rows = [(32, 0.5, 0.5, 0.5), (64, 0.6, 0.6, 0.6), (256, 0.8, 0.8, 0.8)]
+    assert introduction.reaches(rows, 0.7) == pytest.approx(128)
+    assert introduction.reaches(rows, 0.9) == 256
 
 
 def test_missing_metric_is_named(measured, monkeypatch):
     monkeypatch.setattr(analysis, "SENT", (*analysis.SENT, 6400))
     with pytest.raises(CourseError, match="'code-length' lacks the metric 'control bits 6400'"):
         analysis.code_lengths()
+
+
+def test_missing_row_is_named(measured, monkeypatch):
+    monkeypatch.setattr(applications, "DUELS", (("films", applications.FILMS, 100, "no-such-row", "", 1),))
+    with pytest.raises(CourseError, match="04a_imdb_ulmfit_fastai.json has no row 'no-such-row'"):
+        applications.duels()
 
 
 def test_missing_setting_is_named(measured, monkeypatch):
@@ -198,6 +259,20 @@ def test_map_needs_a_cell_in_every_row(measured, monkeypatch):
     monkeypatch.setattr(adaptation, "TASKS", {**adaptation.TASKS, "poems": "poems"})
     with pytest.raises(CourseError, match="no number of labels has runs of .* for 'poems'"):
         adaptation.decisions()
+
+
+def test_transfer_pairs_equal_seeds_only(measured):
+    runs = measured / figures.runs_file(open_problems.LAB)
+    extra = canonical({"source": "topic", "seed": 3})
+    append_runs(runs, "similar gentle", extra, dict.fromkeys(open_problems.TASKS, 0.5))
+    with pytest.raises(CourseError, match="'topic' and of no source differ in seeds"):
+        open_problems.gains()
+
+
+def test_missing_cure_is_named(measured, monkeypatch):
+    monkeypatch.setattr(open_problems, "CURES", {"prayer": "prayer"})
+    with pytest.raises(CourseError, match="no run of 'bias cures' has the metric 'slope' with .*prayer"):
+        open_problems.association()
 
 
 def test_each_fingerprint_knows_its_own_chapter(monkeypatch):

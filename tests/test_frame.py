@@ -16,10 +16,14 @@ from packaging.utils import canonicalize_name
 from utils.setup_cell import repository
 
 ROOT = Path(__file__).resolve().parent.parent
-COURSE, BOOK, COLAB = (
-    ROOT / name for name in ("requirements.txt", "requirements-book.txt", "requirements-colab.txt")
+COURSE, BOOK, COLAB, TEACHING = (
+    ROOT / f"requirements{name}.txt" for name in ("", "-book", "-colab", "-teaching")
 )
-LISTS = {COURSE: ROOT / "requirements" / "course.in", BOOK: ROOT / "requirements" / "book.in"}
+LISTS = {
+    COURSE: ROOT / "requirements" / "course.in",
+    BOOK: ROOT / "requirements" / "book.in",
+    TEACHING: ROOT / "requirements" / "teaching.in",
+}
 # What Colab's runtime brings.
 ON_COLAB = (
     "accelerate datasets fastai ipykernel ipython matplotlib nltk numpy pandas peft pooch safetensors scikit-learn "
@@ -146,7 +150,7 @@ def test_help_lists_every_target() -> None:
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M).group(1).split()
-    for target in set(phony) - {"python", "book-installed", "course-installed"}:
+    for target in set(phony) - {"python", "book-installed", "course-installed", "teaching-installed"}:
         assert f"make {target} " in help_text
 
 
@@ -191,13 +195,14 @@ def test_installs_only_what_has_changed(tmp_path: Path) -> None:
     assert "Installing" in make(tmp_path, "book-installed", f"PYTHON={sys.executable}").stdout
     lock.write_text("no-such-package==1 --hash=sha256:" + "0" * 64 + "\n")
     failed = make(tmp_path, "book-installed", f"PYTHON={sys.executable}", "PIP_NO_INDEX=1")
-    assert failed.returncode and "check the network and repeat the command" in failed.stderr
+    assert failed.returncode and "check the network and the disk" in failed.stderr
 
 
 def test_repository_address_stands_in_one_place() -> None:
     url, _ = repository(ROOT)
     slug = url.partition("github.com/")[2] or url
     derived = {path.with_suffix(".ipynb") for path in (ROOT / "labs").glob("*.py")}
+    derived |= set((ROOT / "assignments").glob("*/*.ipynb"))
     holders = set()
     for path in tracked():
         if slug.encode() in path.read_bytes():

@@ -314,10 +314,10 @@ X, Y, V = np.zeros((8, 2), np.float32), np.arange(8) % 2, np.arange(8) > 5
             X,
             {"pos": np.where(V, SKIP, Y)},
             V,
-            "^The task 'pos' has no labelled word to fit on or none to validate on",
+            "^The task 'pos' has no labeled word to fit on or none to validate on",
         ),
-        (X, {"pos": np.where(V, Y, SKIP)}, V, "^The task 'pos' has no labelled word to fit on"),
-        (X, {"pos": Y}, np.zeros(8, bool), "^The task 'pos' has no labelled word to fit on or none"),
+        (X, {"pos": np.where(V, Y, SKIP)}, V, "^The task 'pos' has no labeled word to fit on"),
+        (X, {"pos": Y}, np.zeros(8, bool), "^The task 'pos' has no labeled word to fit on or none"),
         (
             X[None],
             {"pos": Y},

@@ -82,7 +82,7 @@ def test_address_is_read_from_the_configuration(tmp_path: Path) -> None:
     config.write_text("repository: {url: 'https://github.com/someone/course/', branch: next}\n", "utf-8")
     assert setup_cell.repository(tmp_path) == ("https://github.com/someone/course", "next")
     assert '"https://github.com/someone/course")' in setup_cell.setup_cell(tmp_path)
-    badge = setup_cell.colab_badge(tmp_path, "01_pretraining")
+    badge = setup_cell.colab_badge(tmp_path, "labs/01_pretraining.ipynb", "lab")
     assert "/github/someone/course/blob/next/labs/01_pretraining.ipynb)" in badge
     config.write_text("title: a book\n", "utf-8")
     with pytest.raises(CourseError, match="_config.yml, key repository.url"):

@@ -9,7 +9,6 @@ from itertools import islice
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -56,11 +55,8 @@ def tokenizer():
 
 @pytest.fixture(autouse=True)
 def float32(monkeypatch):
-    """The same sums on every processor; one test below looks at bfloat16. (accelerate keeps its state for good.)"""
+    """The same sums on every processor; one test below looks at bfloat16."""
     monkeypatch.setattr(training, "precision", lambda: "no")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def causal(vocabulary, seed=0):

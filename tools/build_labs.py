@@ -36,14 +36,22 @@ def planned(source: Path) -> NotebookNode:
     """The notebook that a lab's source describes, not run: setup cell and badge filled in, ids fixed."""
     notebook = jupytext.reads(source.read_text("utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen: Counter[str] = Counter()
     for cell in notebook.cells:
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note on blank lines in the source
         if cell.cell_type == "code" and cell.source.strip() == MARK:
             cell.source = setup_cell(ROOT)
         elif cell.cell_type == "markdown":
-            cell.source = cell.source.replace(BADGE_MARK, colab_badge(ROOT, source.stem))
+            cell.source = cell.source.replace(
+                BADGE_MARK, colab_badge(ROOT, f"labs/{source.stem}.ipynb", "lab")
+            )
+    return with_ids(notebook)
+
+
+def with_ids(notebook: NotebookNode) -> NotebookNode:
+    """Give every cell an id that follows from its text."""
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
         text = f"{cell.cell_type}\n{cell.source}"
         seen[text] += 1
         cell["id"] = hashlib.sha1(f"{text}\n{seen[text]}".encode()).hexdigest()[:12]

@@ -1,14 +1,13 @@
-"""Install one locked requirements file into .venv, only when that is needed: python tools/install.py FILE."""
+"""Install one locked requirements file, only when that is needed: python tools/install.py FILE [FOLDER, else .venv]."""
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-VENV = Path(".venv")
-PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-STAMP = VENV / "installed.json"
+PYTHON = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
 COURSE, BOOK = "requirements.txt", "requirements-book.txt"
 
 
@@ -17,24 +16,26 @@ def digest(name: str) -> str:
     return hashlib.sha256(Path(name).read_bytes()).hexdigest()
 
 
-def venv_version() -> str:
-    """The version of the Python in .venv, empty when there is none, or none that runs and has pip."""
+def venv_version(venv: Path) -> str:
+    """The version of the Python in a virtual environment, empty when there is none, or none that runs and has pip."""
     try:
         done = subprocess.run(
-            [PYTHON, "-c", "import pip, sys; print(sys.version)"], capture_output=True, text=True
+            [venv / PYTHON, "-c", "import pip, sys; print(sys.version)"], capture_output=True, text=True
         )
     except OSError:
         return ""
     return done.stdout.strip()
 
 
-def main(name: str) -> None:
-    """Make .venv if there is none for this Python, install the file unless exactly it is installed already."""
-    stamp = json.loads(STAMP.read_text()) if STAMP.is_file() else {}
-    if venv_version() != sys.version:
+def main(name: str, folder: str = ".venv") -> None:
+    """Make the environment if there is none for this Python, install the file unless it is installed already."""
+    venv = Path(folder)
+    stamp_file = venv / "installed.json"
+    stamp = json.loads(stamp_file.read_text()) if stamp_file.is_file() else {}
+    if venv_version(venv) != sys.version:
         stamp = {}
-        print(f"Making {VENV} with Python {sys.version.split()[0]} ...", flush=True)
-        made = subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], capture_output=True, text=True)
+        print(f"Making {venv} with Python {sys.version.split()[0]} ...", flush=True)
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv], capture_output=True, text=True)
         if made.returncode:
             sys.exit(
                 f"{sys.executable} can't make a virtual environment ({(made.stdout + made.stderr).strip()[-300:]}): "
@@ -42,17 +43,19 @@ def main(name: str) -> None:
             )
     if stamp.get(name) == digest(name):
         return
-    STAMP.unlink(missing_ok=True)
-    print(f"Installing {name} into {VENV} (only when it has changed) ...", flush=True)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    stamp_file.unlink(missing_ok=True)
+    print(f"Installing {name} into {venv} (only when it has changed) ...", flush=True)
+    pip = [venv / PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     if subprocess.run([*pip, "--require-hashes", "-r", name], stdin=subprocess.DEVNULL).returncode:
+        free = shutil.disk_usage(venv).free / 1e9
         sys.exit(
-            f"Installing {name} failed (see pip's message above): check the network and repeat the command."
+            f"Installing {name} failed (see pip's message above): check the network and the disk (the whole course "
+            f"takes up to 15 GB while it is installed, {free:.1f} GB are free here) and repeat the command."
         )
     # requirements.txt holds every pin of requirements-book.txt, so it serves for both
     done = [COURSE, BOOK] if name == COURSE else [name]
-    STAMP.write_text(json.dumps({each: digest(each) for each in done}))
+    stamp_file.write_text(json.dumps({each: digest(each) for each in done}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make requirements.txt and requirements-book.txt from the commented lists in requirements/.
+# Make the requirements*.txt from the commented lists in requirements/.
 # One lock serves Linux, macOS and Windows and Python 3.10 to 3.13 (--universal): every line carries the markers it needs
 # and the hashes of all its files. Versions that are locked already stay unless `UPGRADE=1 make lock`.
 set -eu
@@ -15,3 +15,4 @@ lock() {  # lock SOURCE TARGET [MORE]
 command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 lock requirements/course.in requirements.txt
 lock requirements/book.in requirements-book.txt --constraints requirements.txt
+lock requirements/teaching.in requirements-teaching.txt

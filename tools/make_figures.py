@@ -17,12 +17,29 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from tools import figures
-from tools.figures import adaptation, analysis, pretraining, repository
+from tools.figures import (
+    adaptation,
+    analysis,
+    applications,
+    introduction,
+    open_problems,
+    pretraining,
+    preview,
+    repository,
+)
 from utils.errors import CourseError
 from utils.plots import DPI, style
 
 FOLDER = Path("assets") / "figures"
-FIGURES = {**pretraining.FIGURES, **analysis.FIGURES, **adaptation.FIGURES}
+FIGURES = {
+    **introduction.FIGURES,
+    **pretraining.FIGURES,
+    **analysis.FIGURES,
+    **adaptation.FIGURES,
+    **applications.FIGURES,
+    **open_problems.FIGURES,
+    **preview.FIGURES,
+}
 
 
 def fingerprint(name: str, inputs: Any) -> str:

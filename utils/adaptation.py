@@ -114,6 +114,24 @@ def slanted_triangular(step: int, steps: int, share: float = 0.1, ratio: float =
     return (1 + p * (ratio - 1)) / ratio
 
 
+def adamw(groups: list[dict], rate: float, correct_bias: bool = True) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) over parameter groups, with or without Adam's correction of its first averages.
+
+    BERT's published code left the correction out (`correct_bias` False): the first steps are then several times as
+    long as the rate says, one reason why some runs fail (Mosbach et al. 2021; Zhang et al. 2021). Adam's averages are
+    too small by the factors 1 - beta^step; without the correction the count of steps begins where both are 1.
+    """
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, fused=True)
+    if not correct_bias:
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            optimizer.state[parameter] = {
+                "step": torch.tensor(1e6, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+    return optimizer
+
+
 # New parts
 
 
@@ -168,8 +186,7 @@ def add_adapters(
             f"{list(places)} of {model.config.model_type}."
         )
     size = model.config.hidden_size
-    blocks = [m for m in model.modules() if all(_has(m, path) for pair in kind.values() for path in pair)]
-    for block in blocks:
+    for block in blocks(model):
         for place in places:
             first, last = kind[place]
             adapter = Bottleneck(size, width).to(model.device)
@@ -178,6 +195,16 @@ def add_adapters(
             )
             parent, _, name = last.rpartition(".")
             setattr(block.get_submodule(parent), name, adapted)
+
+
+def blocks(model: Module) -> list[Module]:
+    """The layers of a Transformer, from bottom to top; CourseError for a model type that `SUBLAYERS` lacks."""
+    kind = SUBLAYERS.get(getattr(getattr(model, "config", None), "model_type", None))
+    if kind is None:
+        raise CourseError(
+            f"{type(model).__name__} is none of the Transformers known here: give a {', '.join(SUBLAYERS)} model."
+        )
+    return [m for m in model.modules() if all(_has(m, path) for pair in kind.values() for path in pair)]
 
 
 def _has(module: Module, path: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from utils.adaptation import linear_warmup, rate_groups
+from utils.adaptation import adamw, linear_warmup, rate_groups
 from utils.errors import CourseError
 from utils.training import encode, pad, precision
 
@@ -56,13 +56,17 @@ def fine_tune(
     extra: Callable[[Tensor], Tensor] | None = None,
     before: Callable[[int], None] | None = None,
     watch: Callable[[int], None] | None = None,
+    loss: Callable[[Tensor, list[int]], Tensor] | None = None,
+    optimizer: Callable[[list[dict], float], torch.optim.Optimizer] = adamw,
 ) -> None:
     """Train `classifier` in place: `updates` batches of `rows` texts, AdamW with a peak of `rate`.
 
     Weights with requires_grad off stay as they are. `labels` are class numbers, or rows of class probabilities [texts,
     classes] (soft targets). `schedule(update, updates)` gives the factor of the rate, `scales` multiples of it by name
     pattern (see `adaptation.rate_groups`). `extra(batch)` is added to the loss of each batch of ids [rows, width];
-    `before(update)` is called before an update, to freeze or thaw, and `watch(update)` after it.
+    `before(update)` is called before an update, to freeze or thaw, and `watch(update)` after it. `loss(logits, some)`
+    takes the place of the cross-entropy with the labels, given a batch's logits [rows, classes] and the numbers of its
+    texts; `optimizer(groups, rate)` takes that of `adaptation.adamw`.
 
     Raises CourseError when there is no text, when texts and labels differ in number, when a label is out of range, and
     when all labels are the same.
@@ -72,7 +76,7 @@ def fine_tune(
     order = np.random.default_rng(seed)
     queue: list[int] = []
     groups = rate_groups(classifier, scales or {"*": 1.0})
-    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=0.01, fused=True)
+    steps = optimizer(groups, rate)
     classifier.train()
     for update in range(updates):
         if before:
@@ -81,15 +85,17 @@ def fine_tune(
             queue += order.permutation(len(ids)).tolist()
         some, queue = queue[:rows], queue[rows:]
         batch = pad([ids[i] for i in some], max(len(ids[i]) for i in some), classifier.tokenizer.pad_token_id)
-        for group in optimizer.param_groups:
+        for group in steps.param_groups:
             group["lr"] = rate * group["scale"] * schedule(update, updates)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision() == "bf16"):
             logits = classifier(batch.to(device))
             more = extra(batch.to(device)) if extra else 0.0
-        (cross_entropy(logits.float(), targets[some].to(device)) + more).backward()
+        logits = logits.float()
+        own = loss(logits, some) if loss else cross_entropy(logits, targets[some].to(device))
+        (own + more).backward()
         torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        steps.step()
+        steps.zero_grad()
         if watch:
             watch(update)
     classifier.eval()
@@ -121,7 +127,7 @@ def _targets(labels: Sequence[int] | np.ndarray, texts: int, classes: int) -> Te
 
 
 def texts_and_labels(items: Sequence[Labeled]) -> tuple[list[str], list[int]]:
-    """The texts of labelled items, words joined by spaces, and their labels."""
+    """The texts of labeled items, words joined by spaces, and their labels."""
     return [" ".join(item.words) for item in items], [item.label for item in items]
 
 
@@ -182,7 +188,7 @@ def tuned_accuracy(
     rate: float,
     seed: int,
 ) -> list[float]:
-    """Fine-tune a classifier on `model` with labelled texts (see `fine_tune`); its accuracy on each test set."""
+    """Fine-tune a classifier on `model` with labeled texts (see `fine_tune`); its accuracy on each test set."""
     torch.manual_seed(seed)
     classifier = Classifier(model, tokenizer, 1 + max((item.label for item in train), default=0))
     fine_tune(classifier, *texts_and_labels(train), updates, rate, seed)

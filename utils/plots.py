@@ -15,7 +15,7 @@ from utils.intervals import Interval
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#767676"
 
-# Colors by role, from Okabe and Ito's palette (2008), which most color-blind readers can tell apart, and a grey.
+# Colors by role, from Okabe and Ito's palette (2008), which most color-blind readers can tell apart, and a gray.
 # Roles that meet in one figure differ.
 COLORS = {
     "pretrained": BLUE,

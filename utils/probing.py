@@ -210,7 +210,7 @@ def linear_probes(
     1983) on all words do what epochs of small batches do. The same input gives the same probes.
 
     Raises CourseError when states are not [n, width] or not finite, when a task has not one whole number per state, and
-    when it has no labelled word on one of the two sides.
+    when it has no labeled word on one of the two sides.
     """
     states, tasks, validation = _checked(states, tasks, validation)
     groups: dict[bytes, list[str]] = {}
@@ -321,7 +321,7 @@ def _checked(
         asked = labels != SKIP
         if not (asked & ~validation).any() or not (asked & validation).any():
             raise CourseError(
-                f"The task {name!r} has no labelled word to fit on or none to validate on: give it more sentences."
+                f"The task {name!r} has no labeled word to fit on or none to validate on: give it more sentences."
             )
     return states, checked, validation
 

@@ -72,12 +72,13 @@ def setup_cell(root: Path) -> str:
     return TEMPLATE.replace("{repository}", url).replace("{branch}", branch).rstrip("\n")
 
 
-def colab_badge(root: Path, lab: str) -> str:
-    """Markdown link that opens `labs/<lab>.ipynb` in Colab. Text, not an image: a page makes no external request.
+def colab_badge(root: Path, notebook: str, kind: str) -> str:
+    """Markdown link that opens a notebook, such as `labs/01_pretraining.ipynb`, in Colab.
 
-    Colab opens notebooks from GitHub only; for a repository elsewhere the link leads to Colab's own upload page.
+    Text, not an image: a page makes no external request. Colab opens notebooks from GitHub only; for a repository
+    elsewhere the link leads to Colab's own upload page.
     """
     url, branch = repository(root)
     slug = url.removesuffix(".git").partition("github.com/")[2]
-    page = f"github/{slug}/blob/{branch}/labs/{lab}.ipynb" if slug else "#create=true"
-    return f"[**Open this lab in Colab**](https://colab.research.google.com/{page})"
+    page = f"github/{slug}/blob/{branch}/{notebook}" if slug else "#create=true"
+    return f"[**Open this {kind} in Colab**](https://colab.research.google.com/{page})"

@@ -140,9 +140,9 @@ class _Words(pickle.Unpickler):
 def frame(reviews: Iterable[Any]) -> pd.DataFrame:
     """A table with the columns "text" and, where labels are known, "label", for fastai's data blocks.
 
-    `reviews` are those of `imdb.reviews`, labelled reviews of the course world, sequences of words, or plain texts.
+    `reviews` are those of `imdb.reviews`, labeled reviews of the course world, sequences of words, or plain texts.
     Line breaks of HTML become spaces; other tags stay, as IMDb published them. Raises CourseError for an empty review,
-    one without a label among labelled ones, and where there is no review at all.
+    one without a label among labeled ones, and where there is no review at all.
     """
     texts, labels = [], []
     for number, review in enumerate(reviews, 1):

@@ -39,8 +39,8 @@ def test_sentiment_splits_do_not_leak(world: World, split: str) -> None:
     assert not seen & polar_b
     if split == "test new words":
         assert all(set(item.words) & polar_b for item in test)
-        unlabelled = {word for document in world.corpus(300_000) for word in document.words}
-        assert len(polar_b & unlabelled) > 30
+        unlabeled = {word for document in world.corpus(300_000) for word in document.words}
+        assert len(polar_b & unlabeled) > 30
     if split == "test new templates":
         assert not any("felt" in item.words or "never" in item.words for item in train)
         assert sum("felt" in item.words or "had" in item.words for item in test) > 300

@@ -411,7 +411,7 @@ def curves() -> dict[str, dict[str, Curve]]:
 def accuracy_curves(found: dict[str, dict[str, Curve]]) -> Figure:
     """Accuracy over labels of five ways of adapting: on words that the labels show, and on new ones."""
     fig, axes = plt.subplots(1, 2, figsize=(6.0, 4.6), layout="constrained", sharey=True)
-    for ax, (test, title) in zip(axes, (("known", "words as labeled"), ("new", "new words")), strict=True):
+    for ax, (test, title) in zip(axes, (("known", "known words"), ("new", "new words")), strict=True):
         for method, (name, color, marker, style) in LINES.items():
             points = [Interval(*point, method="", n=0) for point in found[test][method]]
             band(ax, LABELS, points, name, color)

@@ -111,7 +111,7 @@ def ways_to_look(_: Any) -> Figure:
 
 def control_task(_: Any) -> Figure:
     """The labels of a tagging task and of its control, for two sentences that share words."""
-    fig, ax = page(5.3)
+    fig, ax = page(3.3)
     sentences = [
         (["the", "fence", "was", "old"], ["DET", "NOUN", "AUX", "ADJ"], ["NOUN", "DET", "NOUN", "VERB"]),
         (["the", "plow", "was", "new"], ["DET", "NOUN", "AUX", "ADJ"], ["NOUN", "ADJ", "NOUN", "DET"]),
@@ -131,15 +131,6 @@ def control_task(_: Any) -> Figure:
             (top + 0.92, "control", "#8A5A00"),
         ):
             ax.text(0.12, y, name, va="center", fontsize=13, color=color, fontweight="bold")
-    ax.plot([0.1, 5.9], [3.36, 3.36], color="#DDDDDD", linewidth=0.8)
-    lines = [
-        ("The control’s tags are drawn at random, once per word:", "bold"),
-        ("filled, “the” and “was” keep theirs in every sentence.", "normal"),
-        ("No network can have learned them. A probe can, word by word.", "normal"),
-        ("selectivity = task accuracy − control accuracy", "bold"),
-    ]
-    for row, (text, weight) in enumerate(lines):
-        ax.text(0.12, 3.66 + 0.42 * row, text, va="center", fontsize=13, fontweight=weight)
     return fig
 
 
@@ -206,7 +197,7 @@ def cells(
             ax.text(
                 x,
                 y,
-                f"{round(100 * value)}",
+                f"{round(100 * value)}".replace("-", "−"),
                 ha="center",
                 va="center",
                 color=ink,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -218,17 +218,23 @@ METHODS = {  # method of the sweep "sentiment" -> (label, color, marker)
 Points = list[tuple[int, float, float, float]]  # labels, estimate, low, high
 
 
-def sentiment_runs() -> dict[str, Points]:
-    """Mean accuracy on new words with its interval over seeds, by method and number of labels."""
+def sentiment_runs(metric: str, methods: Iterable[str]) -> dict[str, Points]:
+    """Mean of a metric of the sweep "sentiment" with its interval over seeds, by method and number of labels.
+
+    "accuracy" is that on the opinion words of the labels, "accuracy_new" that on words that no label shows. Raises
+    CourseError for a method without runs.
+    """
     values: dict[tuple[str, int], list[float]] = {}
     for setting, metrics in experiment(LAB, "sentiment"):
-        values.setdefault((setting["method"], setting["labels"]), []).append(metrics["accuracy_new"])
+        if metric in metrics:
+            values.setdefault((setting["method"], setting["labels"]), []).append(metrics[metric])
     points: dict[str, Points] = {}
-    for method in METHODS:
+    for method in methods:
         sizes = sorted(labels for name, labels in values if name == method)
         if not sizes:
             raise CourseError(
-                f"{runs_file(LAB)}: the sweep 'sentiment' has no runs of the method {method!r}."
+                f"{runs_file(LAB)}: the sweep 'sentiment' has no {metric} of the method {method!r} yet: "
+                f"run `make evidence LAB={LAB}`."
             )
         intervals = [mean_ci(values[method, labels]) for labels in sizes]
         points[method] = [
@@ -236,6 +242,11 @@ def sentiment_runs() -> dict[str, Points]:
             for labels, ci in zip(sizes, intervals, strict=True)
         ]
     return points
+
+
+def new_words() -> dict[str, Points]:
+    """Accuracy on words that no label shows; see `sentiment_runs`."""
+    return sentiment_runs("accuracy_new", METHODS)
 
 
 def label_efficiency(points: dict[str, Points]) -> Figure:
@@ -251,18 +262,14 @@ def label_efficiency(points: dict[str, Points]) -> Figure:
         ends[method] = rows[-1][1]
     ax.axhline(0.5, color="#444444", linewidth=1, linestyle=":")
     ax.text(sizes[0], 0.405, "dotted: guessing", va="bottom", fontsize=12, color="#444444")
-    place = 2.0
+    above = 0.99  # a label stands beside the end of its line, or below the label before it
     for method in sorted(ends, key=ends.__getitem__, reverse=True):
         label, color, _ = METHODS[method]
-        place = min(ends[method], place - 0.085)
-        ax.text(
-            sizes[-1] * 1.12,
-            min(place, 0.95),
-            label.replace(", ", ",\n"),
-            va="center",
-            color=color,
-            fontsize=13,
-        )
+        text = label.replace(", ", ",\n")
+        half = 0.022 * len(text.split("\n"))
+        place = min(ends[method], above - half)
+        ax.text(sizes[-1] * 1.12, place, text, va="center", color=color, fontsize=13)
+        above = place - half
     few, many = points["tuned"][0], points["scratch"][-1]
     ax.annotate(
         "",
@@ -280,7 +287,7 @@ def label_efficiency(points: dict[str, Points]) -> Figure:
     for labels, value in (few[:2], many[:2]):
         ax.plot(labels, value, "o", markersize=13, markerfacecolor="none", markeredgecolor="black")
     for (labels, value), text, place, side, anchor in (
-        (few[:2], f"{few[0]} labels, pretrained: {few[1]:.0%}", (few[0] * 0.94, 0.965), "left", (0.03, 0)),
+        (few[:2], f"{few[0]} labels,\npretrained: {few[1]:.0%}", (few[0] * 0.94, 0.93), "left", (0.03, 0)),
         (
             many[:2],
             f"{many[0]:,} labels, from scratch: {many[1]:.0%}",
@@ -336,6 +343,6 @@ FIGURES = {
     "objectives": Source(lambda: None, objectives),
     "timeline": Source(lambda: None, timeline),
     "bpe": Source(tokenizer_steps, bpe),
-    "label-efficiency": Source(sentiment_runs, label_efficiency),
+    "label-efficiency": Source(new_words, label_efficiency),
     "entropy-floor": Source(held_out_runs, entropy_floor),
 }

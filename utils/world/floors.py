@@ -14,7 +14,7 @@ Scores = tuple[float, float, float]  # majority or chance, bag of words (or word
 
 
 def floors(world: World) -> dict[str, Scores]:
-    """Accuracy on test items of every labelled task: guessing, counting words, and an oracle."""
+    """Accuracy on test items of every labeled task: guessing, counting words, and an oracle."""
     return {
         "sentiment": sentiment(world),
         "roles": roles(world),

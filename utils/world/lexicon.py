@@ -145,7 +145,7 @@ NOUN_PREPOSITIONS = "near behind beside with above"
 PLACE_PREPOSITIONS = "in at"
 ADVERBS = "today often now again slowly quietly together early"
 
-# Polar words of the reviews, in two halves. No labelled training review ever shows a word of half B.
+# Polar words of the reviews, in two halves. No labeled training review ever shows a word of half B.
 POSITIVE = {
     "A": "good great lovely superb pleasant delightful charming excellent perfect reliable elegant brilliant fresh sturdy generous "
     "comfortable",

@@ -41,7 +41,7 @@ OPENERS = {
         "[this_DET {item:NOUN}*] premiered_VERB* [last_ADJ {time:NOUN}*] ._PUNCT",
     ]),
 }  # fmt: skip
-# Remarks: plain templates occur everywhere; the last two of each list are never used in labelled training reviews.
+# Remarks: plain templates occur everywhere; the last two of each list are never used in labeled training reviews.
 PLAIN = [
     "[[the_DET {aspect:NOUN}*] was_AUX* {polar:ADJ}]* ._PUNCT",
     "[[the_DET {aspect:NOUN}*] seemed_VERB* [{intensifier:ADV} {polar:ADJ}*]]* ._PUNCT",
@@ -70,7 +70,7 @@ HELD_OUT = {PLAIN[4], PLAIN[5], NEGATIONS[3], NEGATIONS[4]}
 
 
 def _templates(templates: list[str], unseen: bool | None) -> Table:
-    """All templates (None), only those of labelled training reviews (False), or only the held-out ones (True).
+    """All templates (None), only those of labeled training reviews (False), or only the held-out ones (True).
 
     A template with a cue is three times as frequent as the others.
     """
@@ -154,7 +154,7 @@ def review(
     """A review: its polarity (drawn unless given) and its sentences.
 
     It is of a product or a venue unless `domain` says what it is of; films are never drawn. `half` restricts the polar
-    words; `unseen` restricts the remarks to the templates of labelled training reviews (False) or to the held-out ones
+    words; `unseen` restricts the remarks to the templates of labeled training reviews (False) or to the held-out ones
     (True).
     """
     if polarity is None:

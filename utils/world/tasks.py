@@ -1,4 +1,4 @@
-"""Labelled tasks from the world, each with the truth that the generator knows."""
+"""Labeled tasks from the world, each with the truth that the generator knows."""
 
 from dataclasses import dataclass
 from random import Random
@@ -115,7 +115,7 @@ def polarity_cues(world: World, count: int, seed: int | str) -> list[MinimalPair
 
 @dataclass(frozen=True, slots=True)
 class Labeled:
-    """A labelled text."""
+    """A labeled text."""
 
     words: tuple[str, ...]
     label: int
@@ -141,7 +141,7 @@ def sentiment(
     """Reviews with their overall opinion (1 is positive), half of each label.
 
     Training, validation and test reviews use the polar words of half A and the seen templates; `test new words` has
-    only polar words that no labelled review shows (half B), `test new templates` only remarks in held-out sentence
+    only polar words that no labeled review shows (half B), `test new templates` only remarks in held-out sentence
     patterns. The splits share no text. `domain` asks for reviews of one kind, such as films, which no
     pretrained model has met.
     """
@@ -298,7 +298,7 @@ def qa(
     """Questions about people, as a SQuAD JSON document: v2.0 with `impossible` questions a paragraph, else v1.1.
 
     Each paragraph tells of three people that the world's encyclopedia does not know (no fact of theirs stands in any
-    unlabelled text), with pronouns; `test` has other people than the `train` of its seed and number of paragraphs, and
+    unlabeled text), with pronouns; `test` has other people than the `train` of its seed and number of paragraphs, and
     half of its questions are worded in a way that training never uses. Impossible questions ask by turns for a fact of
     one of these people which the paragraph does not tell, and for a fact about somebody of another paragraph (so there
     must be two); their ids end in `-fact` and `-person`. The other questions do not depend on them.

@@ -1,0 +1,153 @@
+"""Try an assignment: its solution, its mutants, and answers copied from another student, against all checks."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from tools.assignments.source import Mutant, Source
+from utils import checks, plain
+
+SECRET = "the class of those who write assignments"
+Failed = dict[str, str]  # name of a check that failed -> why
+
+
+def student(source: Source, name: str) -> checks.Graded:
+    """A student of the class that tries assignments."""
+    return checks.Graded(source.name, name, checks.code_of(name, SECRET), SECRET)
+
+
+def run(cells: Iterable[tuple[str | None, str]], names: dict[str, Any], mine: checks.Assignment) -> None:
+    """Run a notebook's cells as this student."""
+    for _, code in cells:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(code, "cell", "exec"), names)
+        if "student" in names and "mine" not in names:
+            names.update(student=mine.student, code=mine.code)
+
+
+def failed(source: Source, question: str, names: dict[str, Any], mine: checks.Graded) -> Failed:
+    """The checks of a question that fail on these names."""
+    answer = checks.Answers(checks.Names(names))
+    outcomes = {check.name: checks.run(check, answer, mine) for check in source.questions[question].checks}
+    return {name: failure.message for name, failure in outcomes.items() if failure}
+
+
+def in_children(works: list[Callable[[], Failed]]) -> list[Failed]:
+    """Do each work in a copy of this process, which leaves this one as it is, two at a time."""
+    return [result for start in range(0, len(works), 2) for result in _at_once(works[start : start + 2])]
+
+
+def _at_once(works: list[Callable[[], Failed]]) -> list[Failed]:
+    started = []
+    for work in works:
+        readable, writable = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                with os.fdopen(writable, "w") as pipe:
+                    json.dump(work(), pipe)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)  # no exit handlers: they are the parent's
+        os.close(writable)
+        started.append((child, readable))
+    results = []
+    for child, readable in started:
+        with os.fdopen(readable) as pipe:
+            results.append(json.load(pipe))
+        os.waitpid(child, 0)
+    return results
+
+
+class Trial:
+    """A run of the solution, in which each question is also answered by its mutants.
+
+    Attributes:
+        solution: question -> its checks that fail.
+        mutants: place in `source.mutants` -> the checks of its question that fail.
+        copied: question -> its checks that fail on values copied from another student.
+        seconds: of the solution's cells, and of the checks of each question.
+    """
+
+    def __init__(self, source: Source):
+        self.source = source
+        self.ada, self.eve = student(source, "ada"), student(source, "eve")
+        self.mutants: dict[int, Failed] = {}
+        self.seconds = dict.fromkeys(("cells", *source.questions), 0.0)
+        names: dict[str, Any] = {"__name__": "__main__"}
+        for question, cells in groupby(source.program(), lambda cell: cell[0]):
+            mutants = {n: mutant for n, mutant in enumerate(source.mutants) if mutant.question == question}
+            works = [partial(self._mutated, mutant, names) for mutant in mutants.values()]
+            self.mutants |= zip(mutants, in_children(works), strict=True)
+            start = time.perf_counter()
+            run(cells, names, self.ada)
+            self.seconds["cells"] += time.perf_counter() - start
+        self.solution = {question: self._timed(question, names) for question in source.questions}
+        others: dict[str, Any] = {"__name__": "__main__"}
+        run(source.program(), others, self.eve)
+        values = {
+            name: value for name, value in others.items() if name not in ("student", "code") and _plain(value)
+        }
+        taken = names | values
+        self.copied = {question: failed(source, question, taken, self.ada) for question in source.questions}
+
+    def _timed(self, question: str, names: dict[str, Any]) -> Failed:
+        start = time.perf_counter()
+        outcome = failed(self.source, question, names, self.ada)
+        self.seconds[question] = time.perf_counter() - start
+        return outcome
+
+    def _mutated(self, mutant: Mutant, names: dict[str, Any]) -> Failed:
+        cells = [cell for cell in self.source.program(mutant) if cell[0] == mutant.question]
+        for cell in cells:
+            try:
+                run([cell], names, self.ada)
+            except Exception as error:  # as a student's does; then its names are missing
+                print(
+                    f"{mutant.question}, {mutant.mistake}: {type(error).__name__}: {error}", file=sys.stderr
+                )
+        return failed(self.source, mutant.question, names, self.ada)
+
+
+def _plain(value: Any) -> bool:
+    try:
+        plain.dumps(value)
+    except plain.NotPlain:
+        return False
+    return True
+
+
+def report(trial: Trial, questions: Iterable[str]) -> bool:
+    """Print what a trial found about some questions; whether all is as it should be."""
+    good = True
+
+    def line(fine: bool, text: str, said: Failed) -> None:
+        nonlocal good
+        good &= fine
+        print(f"{'ok   ' if fine else 'WRONG'} {text}")
+        for name, message in said.items():
+            print(f"        {name}: {message}")
+
+    for question in questions:
+        asked = trial.source.questions[question]
+        if asked.manual:
+            line(True, f"{question}: read by a person, {asked.points:g} points", {})
+            continue
+        said = trial.solution[question]
+        line(not said, f"{question}: solution, checks took {trial.seconds[question]:.1f} s", said)
+        print(f"      {question}: copied answers fail {', '.join(trial.copied[question]) or 'nothing'}")
+        mutants = [(n, m) for n, m in enumerate(trial.source.mutants) if m.question == question]
+        line(len(mutants) >= 3, f"{question}: {len(mutants)} mutants, at least 3", {})
+        for number, mutant in mutants:
+            said = trial.mutants[number]
+            fine = set(said) == set(mutant.fails)
+            line(fine, f"{question}: {mutant.mistake} (should fail {', '.join(mutant.fails)})", said)
+    print(f"The solution's cells took {trial.seconds['cells']:.1f} s, imports included.")
+    return good
