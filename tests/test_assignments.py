@@ -28,9 +28,9 @@ OTTER = ROOT / ".venv-teaching" / "bin" / "python"
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def tried(request) -> trial.Trial:
-    """A run of one assignment's solution, mutants and copied answers."""
-    return trial.Trial(Source(request.param))
+def tried(request) -> tuple[Source, trial.Trial]:
+    """An assignment, and a run of its solution, mutants and copied answers."""
+    return Source(request.param), trial.tried(request.param)
 
 
 def test_there_is_one_for_each_chapter() -> None:
@@ -38,17 +38,20 @@ def test_there_is_one_for_each_chapter() -> None:
     assert [name.replace("_", "-") for name in NAMES] == chapters
 
 
-def test_solution_gets_full_marks(tried: trial.Trial) -> None:
-    assert not any(tried.solution.values()), tried.solution
+def test_solution_gets_full_marks(tried: tuple[Source, trial.Trial]) -> None:
+    solution = tried[1].solution
+    assert not any(solution.values()), solution
 
 
-def test_every_mutant_loses_the_points_it_should(tried: trial.Trial) -> None:
-    for number, mutant in enumerate(tried.source.mutants):
-        assert set(tried.mutants[number]) == set(mutant.fails), (mutant.question, mutant.mistake)
+def test_every_mutant_loses_the_points_it_should(tried: tuple[Source, trial.Trial]) -> None:
+    source, found = tried
+    for number, mutant in enumerate(source.mutants):
+        assert set(found.mutants[number]) == set(mutant.fails), (mutant.question, mutant.mistake)
 
 
-def test_copied_answers_lose_points(tried: trial.Trial) -> None:
-    assert sum(bool(failed) for failed in tried.copied.values()) >= 2, tried.copied
+def test_copied_answers_lose_points(tried: tuple[Source, trial.Trial]) -> None:
+    copied = tried[1].copied
+    assert sum(bool(failed) for failed in copied.values()) >= 2, copied
 
 
 @pytest.mark.parametrize("name", NAMES)

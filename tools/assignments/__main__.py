@@ -11,11 +11,10 @@ from utils.errors import CourseError
 
 
 def _try(given: argparse.Namespace) -> None:
-    from tools.assignments.trial import Trial, report
+    from tools.assignments.trial import report, tried
 
-    os.environ["TQDM_DISABLE"] = "1"
     source = Source(given.name)
-    sys.exit(not report(Trial(source), given.questions or source.questions))
+    sys.exit(not report(source, tried(given.name), given.questions or source.questions))
 
 
 def _build(given: argparse.Namespace) -> None:

@@ -5,14 +5,16 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-from tools.assignments.source import Mutant, Source
+from tools.assignments.source import ROOT, Mutant, Source
 from utils import checks, plain
 
 SECRET = "the class of those who write assignments"
@@ -66,54 +68,68 @@ def _at_once(works: list[Callable[[], Failed]]) -> list[Failed]:
     return results
 
 
+@dataclass(frozen=True)
 class Trial:
     """A run of the solution, in which each question is also answered by its mutants.
 
     Attributes:
         solution: question -> its checks that fail.
-        mutants: place in `source.mutants` -> the checks of its question that fail.
+        mutants: for each of `source.mutants` the checks of its question that fail.
         copied: question -> its checks that fail on values copied from another student.
         seconds: of the solution's cells, and of the checks of each question.
     """
 
-    def __init__(self, source: Source):
-        self.source = source
-        self.ada, self.eve = student(source, "ada"), student(source, "eve")
-        self.mutants: dict[int, Failed] = {}
-        self.seconds = dict.fromkeys(("cells", *source.questions), 0.0)
-        names: dict[str, Any] = {"__name__": "__main__"}
-        for question, cells in groupby(source.program(), lambda cell: cell[0]):
-            mutants = {n: mutant for n, mutant in enumerate(source.mutants) if mutant.question == question}
-            works = [partial(self._mutated, mutant, names) for mutant in mutants.values()]
-            self.mutants |= zip(mutants, in_children(works), strict=True)
-            start = time.perf_counter()
-            run(cells, names, self.ada)
-            self.seconds["cells"] += time.perf_counter() - start
-        self.solution = {question: self._timed(question, names) for question in source.questions}
-        others: dict[str, Any] = {"__name__": "__main__"}
-        run(source.program(), others, self.eve)
-        values = {
-            name: value for name, value in others.items() if name not in ("student", "code") and _plain(value)
-        }
-        taken = names | values
-        self.copied = {question: failed(source, question, taken, self.ada) for question in source.questions}
+    solution: dict[str, Failed]
+    mutants: list[Failed]
+    copied: dict[str, Failed]
+    seconds: dict[str, float]
 
-    def _timed(self, question: str, names: dict[str, Any]) -> Failed:
+
+def tried(name: str) -> Trial:
+    """The trial of an assignment in a process of its own, on one thread.
+
+    A copy of a process that has computed on several threads can stand still for ever: its threads are not copied.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    program = [sys.executable, "-m", "tools.assignments.trial", name]
+    done = subprocess.run(program, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return Trial(**json.loads(done.stdout))
+
+
+def _try(source: Source) -> Trial:
+    ada, eve = student(source, "ada"), student(source, "eve")
+    mutants: dict[int, Failed] = {}
+    solution: dict[str, Failed] = {}
+    seconds = dict.fromkeys(("cells", *source.questions), 0.0)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for question, cells in groupby(source.program(), lambda cell: cell[0]):
+        asked = {n: mutant for n, mutant in enumerate(source.mutants) if mutant.question == question}
+        works = [partial(_mutated, source, mutant, names, ada) for mutant in asked.values()]
+        mutants |= zip(asked, in_children(works), strict=True)
         start = time.perf_counter()
-        outcome = failed(self.source, question, names, self.ada)
-        self.seconds[question] = time.perf_counter() - start
-        return outcome
+        run(cells, names, ada)
+        seconds["cells"] += time.perf_counter() - start
+    for question in source.questions:
+        start = time.perf_counter()
+        solution[question] = failed(source, question, names, ada)
+        seconds[question] = time.perf_counter() - start
+    others: dict[str, Any] = {"__name__": "__main__"}
+    run(source.program(), others, eve)
+    values = {
+        name: value for name, value in others.items() if name not in ("student", "code") and _plain(value)
+    }
+    copied = {question: failed(source, question, names | values, ada) for question in source.questions}
+    return Trial(solution, [mutants[number] for number in sorted(mutants)], copied, seconds)
 
-    def _mutated(self, mutant: Mutant, names: dict[str, Any]) -> Failed:
-        cells = [cell for cell in self.source.program(mutant) if cell[0] == mutant.question]
-        for cell in cells:
-            try:
-                run([cell], names, self.ada)
-            except Exception as error:  # as a student's does; then its names are missing
-                print(
-                    f"{mutant.question}, {mutant.mistake}: {type(error).__name__}: {error}", file=sys.stderr
-                )
-        return failed(self.source, mutant.question, names, self.ada)
+
+def _mutated(source: Source, mutant: Mutant, names: dict[str, Any], mine: checks.Graded) -> Failed:
+    cells = [cell for cell in source.program(mutant) if cell[0] == mutant.question]
+    for cell in cells:
+        try:
+            run([cell], names, mine)
+        except Exception as error:  # as a student's does; then its names are missing
+            print(f"{mutant.question}, {mutant.mistake}: {type(error).__name__}: {error}", file=sys.stderr)
+    return failed(source, mutant.question, names, mine)
 
 
 def _plain(value: Any) -> bool:
@@ -124,8 +140,8 @@ def _plain(value: Any) -> bool:
     return True
 
 
-def report(trial: Trial, questions: Iterable[str]) -> bool:
-    """Print what a trial found about some questions; whether all is as it should be."""
+def report(source: Source, trial: Trial, questions: Iterable[str]) -> bool:
+    """Print what a source's trial found about some questions; whether all is as it should be."""
     good = True
 
     def line(fine: bool, text: str, said: Failed) -> None:
@@ -136,14 +152,14 @@ def report(trial: Trial, questions: Iterable[str]) -> bool:
             print(f"        {name}: {message}")
 
     for question in questions:
-        asked = trial.source.questions[question]
+        asked = source.questions[question]
         if asked.manual:
             line(True, f"{question}: read by a person, {asked.points:g} points", {})
             continue
         said = trial.solution[question]
         line(not said, f"{question}: solution, checks took {trial.seconds[question]:.1f} s", said)
         print(f"      {question}: copied answers fail {', '.join(trial.copied[question]) or 'nothing'}")
-        mutants = [(n, m) for n, m in enumerate(trial.source.mutants) if m.question == question]
+        mutants = [(n, m) for n, m in enumerate(source.mutants) if m.question == question]
         line(len(mutants) >= 3, f"{question}: {len(mutants)} mutants, at least 3", {})
         for number, mutant in mutants:
             said = trial.mutants[number]
@@ -151,3 +167,7 @@ def report(trial: Trial, questions: Iterable[str]) -> bool:
             line(fine, f"{question}: {mutant.mistake} (should fail {', '.join(mutant.fails)})", said)
     print(f"The solution's cells took {trial.seconds['cells']:.1f} s, imports included.")
     return good
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_try(Source(sys.argv[1])))))
