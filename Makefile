@@ -16,7 +16,7 @@ book: book-installed ## build the HTML book under _build/html (installs only wha
 	@echo "The book is built. Open this file: $(CURDIR)/_build/html/index.html"
 
 test: course-installed ## install the whole course and run every test, every notebook included
-	@$(BIN)/python -m pytest tests $(NOTEBOOK_FOLDERS) --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg
+	@$(BIN)/python -m pytest tests $(NOTEBOOK_FOLDERS) --numprocesses 2 --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg
 
 labs: course-installed ## run labs/*.py and write labs/*.ipynb with their outputs (LAB=01_pretraining: only that one)
 	@$(BIN)/python -m tools.build_labs $(LAB)
