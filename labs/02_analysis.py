@@ -1029,8 +1029,9 @@ with torch.no_grad():
 verb = tokens.index("▁helps")
 
 # %%
-print("without the mark:", max(zip(weights[verb + 1], tokens, strict=False)))
-print("with the mark:   ", max(zip(weights[verb + 1], ["<s>", *tokens], strict=True)))
+for name, words, strict in (("without", tokens, False), ("with", ["<s>", *tokens], True)):
+    weight, word = max(zip(weights[verb + 1], words, strict=strict))
+    print(f"{name} the mark: {weight:.3f} to {word}")
 assert len(weights) == len(["<s>", *tokens])  # one column per token, marks included: write this line first
 
 # %% [markdown]

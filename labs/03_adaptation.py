@@ -3022,7 +3022,7 @@ chance = torch.sigmoid(logistic(points)).detach()
 exact = (chance * (1 - chance) * points**2).mean(0)
 torch.manual_seed(0)
 drawn = fisher_by_hand(logistic, [lambda x=x: guessed_side(x) for x in points])["weight"][0]
-print(f"exact: {exact.tolist()}\ndrawn: {drawn.tolist()}")
+print(f"exact: {exact.numpy().round(3)}\ndrawn: {drawn.numpy().round(3)}")
 assert torch.allclose(exact, drawn, rtol=0.1)
 
 # %% [markdown]

@@ -818,7 +818,7 @@ optimizer = Adam([[weight]], lr=0.1, wd=0.1)
 weight.grad = torch.zeros(3)
 weight.requires_grad_(False)
 optimizer.step()
-print("break it: a frozen weight after one step:", weight.detach().tolist())
+print("break it: a frozen weight after one step:", weight.detach().numpy().round(3))
 weight.grad = None
 before = weight.detach().clone()
 optimizer.step()

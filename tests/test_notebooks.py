@@ -26,6 +26,7 @@ TAGS = {
     "remove-input",
 }
 LOCAL = re.compile(r"/(?:home|root|tmp|Users|var/folders)/|[A-Z]:\\\\|ipykernel_\d|\bat 0x[0-9a-f]{6}")
+UNROUNDED = re.compile(r"\d\.\d{7,}")  # the last digits differ between processors
 ALT_LENGTH = 40  # characters; less can't say what a figure shows
 
 
@@ -71,7 +72,7 @@ def never_run(notebook: NotebookNode) -> list[str]:
 
 
 def bad_outputs(notebook: NotebookNode) -> list[str]:
-    """Warnings, unexpected errors, local paths and memory addresses in outputs."""
+    """Warnings, unexpected errors, local paths, memory addresses and unrounded numbers in outputs."""
     wrong = []
     for i, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
@@ -85,6 +86,8 @@ def bad_outputs(notebook: NotebookNode) -> list[str]:
                 wrong.append(
                     f"cell {i} shows a path or address of one machine: {LOCAL.search(text).group()!r}"
                 )
+            if UNROUNDED.search(text) and "nbval-ignore-output" not in cell.metadata.get("tags", []):
+                wrong.append(f"cell {i} prints an unrounded number: {UNROUNDED.search(text).group()}")
     return wrong
 
 
@@ -277,6 +280,7 @@ def spoil(cell: NotebookNode, how: str) -> None:
         "address": lambda: cell.outputs.append(
             stream("stream", name="stdout", text="<A object at 0x7f1234567890>")
         ),
+        "unrounded": lambda: cell.outputs.append(stream("stream", name="stdout", text="0.30000000000000004")),
         "error": lambda: cell.metadata.pop("tags"),
         "skipped": lambda: cell.metadata.update(tags=["nbval-skip"]),
         "ignored": lambda: cell.metadata.update(tags=["nbval-ignore-output"]),
@@ -300,6 +304,7 @@ def spoil(cell: NotebookNode, how: str) -> None:
         (bad_outputs, 3, "stderr"),
         (bad_outputs, 3, "path"),
         (bad_outputs, 3, "address"),
+        (bad_outputs, 3, "unrounded"),
         (bad_outputs, 5, "error"),
         (bad_tags, 3, "skipped"),
         (bad_tags, 3, "ignored"),
