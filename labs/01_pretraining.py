@@ -456,11 +456,11 @@ from fastai.callback.progress import ProgressCallback
 
 shape = checkpoints.config("awd_lstm")
 small = {**shape, "emb_sz": 64, "n_hid": 128}
-settings.seed_everything(0)
 few = [document.words for document in world.corpus(40_000, "live")]
-learner = lstm.learner(few, shape["vocabulary"], small).remove_cb(ProgressCallback)
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
+settings.seed_everything(0)
+learner = lstm.learner(few, shape["vocabulary"], small).remove_cb(ProgressCallback)
 with learner.no_logging():
     learner.fit_one_cycle(1, 2e-2)
 print(f"after 40,000 words: {learner.recorder.losses[-1].item() / np.log(2):.2f} bits per word")
@@ -1374,6 +1374,7 @@ print("pretraining costs as much as", mean_ci(costs.recorded["ratio"]), "tunings
 
 # %%
 batch = next(training.batches((d.text for d in held_out), tokenizer, 2000))
+generator = torch.Generator().manual_seed(2)
 corrupted, chosen = training.mask_tokens(batch, 0.3, tokenizer.mask_token_id, 5, len(tokenizer), generator)
 with torch.no_grad():
     logits = masked(corrupted, attention_mask=(batch != tokenizer.pad_token_id).long()).logits
