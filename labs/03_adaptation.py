@@ -1327,6 +1327,7 @@ for parallel in (False, True):
     network = deepcopy(causal.transformer)
     adaptation.add_adapters(network, width=8, parallel=parallel)
     fresh = {n: w for n, w in network.named_parameters() if "adapter" in n}
+    torch.manual_seed(0)
     for weight in fresh.values():
         torch.nn.init.normal_(weight, std=0.1)
     with torch.no_grad():
@@ -1420,6 +1421,7 @@ print("our LoRA and that of peft give the same logits")
 # last map is, the wrong one raises no error. What could you compare that would notice?
 
 # %%
+torch.manual_seed(0)
 square = deepcopy(causal.transformer.h[0].attn.c_proj)
 beside = LowRank(square, 192, 192, rank=4)
 torch.nn.init.normal_(beside.lora_B, std=0.1)
