@@ -506,10 +506,8 @@ lab.conclude("runs-restarts-budget", one_long, 15)
 # outside the function, where it is made once. Each run has a head of its own, drawn from its own seed, and an order of
 # its own.
 
+
 # %%
-shared = deepcopy(causal)
-
-
 def careless(seed):
     """A rerun whose encoder is not its own."""
     torch.manual_seed(seed)
@@ -520,6 +518,7 @@ def careless(seed):
 
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
+shared = deepcopy(causal)
 honest = rerun_values("validation", 12, 1e-3, "yes")
 for seed in range(4):
     print(f"run {seed}: careless {careless(seed):.3f}, from the checkpoint {honest[seed]:.3f}")
