@@ -1,0 +1,427 @@
+"""Every resumable loop of the course, killed at random and started again until it is done (see README.md).
+
+python -m benchmarks.kills            # writes benchmarks/kills.json
+python -m benchmarks.kills --kills 3 --loops pretrain sweep --out small.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from utils.settings import root, seed_everything
+
+KILLS = 20
+SHARE_WRITING = 0.3  # of the kills: while a file is written
+LONGEST = 300  # seconds of an attempt
+PAUSE = 0.01  # seconds after each step, so that a kill from outside comes near the step that it is meant for
+# Imported once by the process that all attempts are forked from, which does nothing else.
+MODULES = ("torch", "utils.training", "utils.span_tf", "utils.lstm", "utils.resume", "utils.imdb_bert", "utils.convai_gpt")
+
+Tick = Callable[[int], None]  # called after each step with the number of steps done
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop at a small size: `run(folder, tick)` goes on with what is in the folder and returns what came out."""
+
+    run: Callable[[Path, Tick], Arrays]
+    steps: int
+    every: int  # steps from one kept state to the next
+
+
+# ---- the loops
+
+
+def pretrain(folder: Path, tick: Tick) -> Arrays:
+    """`training.pretrain` with dropout."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from utils import training
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=90, n_layer=2, n_embd=32, n_head=2, n_positions=32, pad_token_id=0)
+    model = GPT2LMHeadModel(config)
+    stream = torch.randint(5, 90, (LOOPS["pretrain"].steps, 8, 24), generator=torch.Generator().manual_seed(1))
+    losses = training.pretrain(
+        model, stream, training.causal_loss, len(stream), warmup=20, resume=folder / "state",
+        every=LOOPS["pretrain"].every, watch=lambda step, _: tick(step + 1),
+    )  # fmt: skip
+    return _weights(model) | {"losses": np.array(losses)}
+
+
+def convai_gpt(folder: Path, tick: Tick) -> Arrays:
+    """`utils.convai_gpt`, to its result: a GPT with dropout on chats of the course world."""
+    import torch
+    from safetensors.numpy import load_file
+    from transformers import GPT2Config, GPT2DoubleHeadsModel
+
+    from utils import checkpoints, convai, convai_gpt, dialogue, training
+    from utils.world import World, tasks
+
+    loop = LOOPS["convai_gpt"]
+    chats = convai.parse(tasks.dialogue(World(0), 20, candidates=2))
+    some = {"train": chats[:18], "valid": chats[18:]}
+
+    def model(settings: Any) -> tuple[Any, Any]:
+        tokenizer = checkpoints.load_tokenizer()
+        torch.manual_seed(settings.seed)
+        config = GPT2Config(
+            vocab_size=len(tokenizer), n_layer=1, n_embd=16, n_head=2, n_positions=160, num_labels=1
+        )
+        network = GPT2DoubleHeadsModel(config)
+        dialogue.add_tokens(tokenizer, network, settings.seed)
+        return network, tokenizer
+
+    def measure(*given: Any) -> dict[str, float]:
+        tick(loop.steps)  # the last one: a kill may come while it measures
+        return measured(*given)
+
+    measured, convai_gpt.measure = convai_gpt.measure, measure
+    convai_gpt._model, convai_gpt.convai.load = model, some.get
+    dialogue.pretrain = partial(training.pretrain, every=loop.every, watch=lambda step, _: tick(step + 1))
+    plan = {"rows": 2, "candidates": 2, "turns": 1, "replies": 4, "rate": 1e-3, "permutations": 1, "epochs": 3}
+    found = convai_gpt.train(folder, convai_gpt.Settings(**plan))
+    assert found["updates"] + 1 == loop.steps, found
+    return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
+
+
+def imdb_bert(folder: Path, tick: Tick) -> Arrays:
+    """`utils.imdb_bert`, to its result: transformers' Trainer and a BERT with dropout on reviews of the course world."""
+    import torch
+    from safetensors.numpy import load_file
+    from transformers import BertConfig, BertForSequenceClassification, TrainerCallback
+
+    from utils import imdb_bert
+    from utils.imdb import Review
+    from utils.world import World, tasks
+
+    loop = LOOPS["imdb_bert"]
+    items = tasks.sentiment(World(0), 100, "train")
+    reviews = [Review(" ".join(item.words), item.label, str(i)) for i, item in enumerate(items)]
+    start = folder.with_name("small-bert")
+    if not (start / "model.safetensors").exists():
+        torch.manual_seed(0)
+        config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+        BertForSequenceClassification(config).save_pretrained(start)
+
+    class Ticking(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            tick(state.global_step)
+
+    made = imdb_bert._trainer
+
+    def trainer(*given: Any) -> tuple[Any, Any]:
+        found = made(*given)
+        found[0].add_callback(Ticking())
+        return found
+
+    imdb_bert.reviews, imdb_bert._trainer = (lambda split: reviews), trainer
+    plan = {"held_out": 20, "rows": 4, "length": 24, "every": loop.every, "epochs": loop.steps / 20, "rate": 1e-3}
+    found = imdb_bert.train(folder, imdb_bert.Settings(model=str(start), **plan))
+    assert found["updates"] == loop.steps, found
+    return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
+
+
+def fastai(folder: Path, tick: Tick) -> Arrays:
+    """`utils.resume.Resume` in fastai's one-cycle training of an AWD-LSTM, with all its dropout."""
+    from fastai.text.all import Callback, set_seed
+
+    from utils import lstm
+    from utils.resume import Resume
+    from utils.world import World
+
+    class Ticking(Callback):
+        run_valid = False
+
+        def after_batch(self) -> None:
+            tick(self.train_iter)
+
+    loop = LOOPS["fastai"]
+    texts = [document.words for document in World(0).corpus(loop.every * 8 * 24, "kills")]
+    vocabulary = ["xxunk", "xxpad", "xxbos", *sorted({word for text in texts for word in text})]
+    set_seed(0)
+    shape = {"emb_sz": 12, "n_hid": 16, "n_layers": 2, "drop_mult": 0.5, "rows": 8}
+    learner = lstm.learner(texts, vocabulary, shape, width=24)
+    epochs = loop.steps // loop.every
+    with learner.no_bar(), learner.no_logging():
+        learner.fit_one_cycle(epochs, 1e-2, cbs=[Resume(folder / "state"), Ticking()])
+    return _weights(learner.model) | {"losses": np.array([float(loss) for loss in learner.recorder.losses])}
+
+
+def span_tf(folder: Path, tick: Tick) -> Arrays:
+    """`span_tf.train` without dropout: TensorFlow does not show where its random numbers stand."""
+    from utils import span_tf, squad
+    from utils.bert_tf import Bert, Config
+
+    loop, draw = LOOPS["span_tf"], np.random.default_rng(0)
+    windows = []
+    for number in range(80):
+        ids = draw.integers(10, 40, int(draw.integers(10, 24))).astype(np.int32)
+        first, last = sorted(draw.choice(np.arange(3, len(ids) - 1), 2, replace=False).tolist())
+        inner = len(ids) - 4
+        places = np.stack([np.arange(inner), np.arange(inner) + 1], 1).astype(np.int32)
+        windows.append(squad.Window(number, ids, 3, places, np.ones(inner, bool), first, last))
+    model = span_tf.SpanModel(Bert(Config(50, 12, 2, 3, 20, 40, 2, 0.0, 0.0)))
+    made = span_tf.batches
+
+    def batches(*given: Any) -> Iterator[Any]:
+        for chosen in made(*given):
+            yield chosen
+            tick(next(position))
+
+    position, span_tf.batches = iter(range(1, loop.steps + 1)), batches
+    losses = span_tf.train(
+        model, windows, loop.steps // 10, 1e-3, batch=8, resume=folder / "state", every=loop.every
+    )
+    return {f"weight {i}": value for i, value in enumerate(model.get_weights())} | {"losses": np.array(losses)}
+
+
+def sweep(folder: Path, tick: Tick) -> Arrays:
+    """`Lab.sweep` while recording: each run fine-tunes a small classifier, which is not resumed, and has two metrics."""
+    import torch
+
+    from utils import checkpoints, classification, training
+    from utils.evidence import Lab
+    from utils.world import World, tasks
+
+    os.environ["COURSE_RECORD"] = "1"
+    items = tasks.sentiment(World(0), 64, "train")
+    tokenizer, done = checkpoints.load_tokenizer(), 0
+    plan = [{"rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in range(LOOPS["sweep"].steps // 2)]
+    csv = folder / "runs" / "lab.csv"
+
+    def run(rate: float, seed: int) -> dict[str, float]:
+        nonlocal done
+        done = done or (len(csv.read_text().splitlines()) - 1) // 2 if csv.exists() else 0
+        torch.manual_seed(seed)
+        model = training.gpt(32, 1, len(tokenizer))
+        first, second = classification.tuned_accuracy(
+            model, tokenizer, items[:32], [items[:32], items[32:]], 3, rate, seed
+        )
+        done += 1
+        tick(done)
+        return {"fit": first, "accuracy": second}
+
+    recorded = Lab("lab", folder).sweep("kills", run, plan).recorded
+    return {"table": recorded.to_numpy(float), "file": np.frombuffer(csv.read_bytes(), np.uint8)}
+
+
+def make_checkpoints(folder: Path, tick: Tick) -> Arrays:
+    """`tools.make_checkpoints`: the masked model in its two parts and the AWD-LSTM, small, in a folder of their own."""
+    import shutil
+    from types import SimpleNamespace
+
+    from safetensors.numpy import load_file
+
+    from tools import make_checkpoints as made
+    from utils import checkpoints, training
+
+    loop = LOOPS["make_checkpoints"]
+    shutil.copy(checkpoints.FOLDER / "tokenizer.json", folder)
+    names = ("load_tokenizer", "load_masked", "load_into", "recipe", "save")
+    made.checkpoints = SimpleNamespace(**{n: partial(getattr(checkpoints, n), folder=folder) for n in names})
+    made.FOLDER, made.UNFINISHED, made.FINISHED = folder, folder / "unfinished", folder / "finished"
+    made.STEPS = {"masked": loop.steps // 2, made.SENTENCES: loop.steps // 2}
+    made.SHAPE, made.TOKENS, made.FIRST_SENTENCES = {"layers": 1, "width": 32, "heads": 2}, 400, 20
+    made.RECURRENT = {"awd_lstm": made.RECURRENT["awd_lstm"] | {"words": 6000}}
+    made.LSTM = made.LSTM | {"emb_sz": 12, "n_hid": 16, "n_layers": 2, "rows": 8}
+    made.held_out = lambda world: world.corpus(500, made.HELD_OUT)
+    made.measure_masked = lambda *given: {}
+    before = 0
+
+    def part(*given: Any, **options: Any) -> list[float]:
+        nonlocal before
+        before = loop.steps // 2 if options["resume"] == made.state_of(made.SENTENCES) else 0
+        options["watch"] = lambda step, _: tick(before + step + 1)
+        return training.pretrain(*given, every=loop.every, **options)
+
+    made.training = SimpleNamespace(**vars(training) | {"pretrain": part})
+    made.main(["masked", made.SENTENCES, "awd_lstm"])
+    found = {}
+    for name in ("masked", "awd_lstm"):
+        weights = load_file(folder / name / "model.safetensors")
+        found |= {f"{name} {key}": value for key, value in weights.items()}
+    made.finish()
+    parts = checkpoints.recipe("masked", folder)["parts"]
+    return found | {"tokens": np.array([part["tokens"] for part in parts])}
+
+
+LOOPS = {
+    "pretrain": Loop(pretrain, 160, 5),
+    "convai_gpt": Loop(convai_gpt, 1, 5),
+    "imdb_bert": Loop(imdb_bert, 160, 5),
+    "fastai": Loop(fastai, 160, 8),
+    "span_tf": Loop(span_tf, 160, 5),
+    "sweep": Loop(sweep, 60, 1),
+    "make_checkpoints": Loop(make_checkpoints, 160, 5),
+}
+
+
+def _weights(model: Any) -> Arrays:
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+# ---- killing
+
+
+def fork() -> Any:
+    """The context of processes that are forked from one which has imported what the loops need."""
+    os.environ.update({"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_DISABLE": "1"})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(MODULES))
+    return context
+
+
+def child(name: str, folder: Path, cut: tuple[int, float] | None) -> None:
+    """One attempt, in a process group of its own. `cut` (a number of steps, a share) ends it while it next writes a
+    file after so many steps: the file is cut at that share of its bytes, and the process kills itself."""
+    import torch
+
+    os.setpgrp()
+    torch.set_num_threads(1)
+    seed_everything(os.getpid())  # nothing may depend on what the session before has drawn
+    log, reached = os.open(_log(folder), os.O_APPEND | os.O_CREAT | os.O_WRONLY), 0
+
+    def tick(position: int) -> None:
+        nonlocal reached
+        reached = position
+        os.write(log, b"%d\n" % position)
+        time.sleep(PAUSE)
+
+    def dying(write: Callable[..., None], part: int) -> Callable[..., None]:
+        """`os.replace` before it replaces, or `torch.save` after it has saved; the file is their argument `part`."""
+
+        def killed(*given: Any, **options: Any) -> None:
+            if write is save:
+                write(*given, **options)
+            if cut and reached >= cut[0]:
+                os.truncate(given[part], int(cut[1] * os.path.getsize(given[part])))
+                os.kill(os.getpid(), signal.SIGKILL)
+            if write is not save:
+                write(*given, **options)
+
+        return killed
+
+    save = torch.save
+    torch.save, os.replace = dying(save, 1), dying(os.replace, 0)
+    found = LOOPS[name].run(folder, tick)
+    np.savez(_result(folder), **found)
+
+
+def attempt(context: Any, name: str, folder: Path, end: int | None, writing: bool, random: Random) -> bool:
+    """Run the loop until it ends (True), or until it is killed at about `end` steps (False). Raises RuntimeError where
+    it ends by itself in any other way."""
+    folder.mkdir(exist_ok=True)
+    cut = (end, random.random()) if writing and end is not None else None
+    process = context.Process(target=child, args=(name, folder, cut))
+    process.start()
+    if end is not None and not writing:
+        limit = time.monotonic() + LONGEST
+        while process.is_alive() and (not _log(folder).exists() or reached(folder) < end):
+            time.sleep(0.001)
+            if time.monotonic() > limit:
+                break
+        time.sleep(random.uniform(0, 2 * PAUSE))
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+    process.join(LONGEST)
+    if process.exitcode not in (0, -signal.SIGKILL):
+        process.kill()
+        raise RuntimeError(f"{name} ended with exit code {process.exitcode}, see what it printed above")
+    return process.exitcode == 0
+
+
+def killed(context: Any, name: str, folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
+    """Kill a loop at random until it has been killed `kills` times, let it end, and compare with an undisturbed run."""
+    random, loop = Random(f"{name} {seed}"), LOOPS[name]
+    calm, victim = folder / f"{name}-calm", folder / f"{name}-killed"
+    if not attempt(context, name, calm, None, False, random):
+        raise RuntimeError(f"{name} was killed by somebody else")
+    ends = sorted(random.randrange(loop.steps) for _ in range(kills))
+    ways = [i < round(SHARE_WRITING * kills) for i in range(kills)]
+    random.shuffle(ways)
+    whole = set(files(calm))
+    at, strays = [], 0
+    for end, writing in zip(ends, ways, strict=True):
+        if attempt(context, name, victim, end, writing, random):
+            break
+        at.append({"share": round(reached(victim) / loop.steps, 3), "writing": writing})
+        strays = max(strays, sum(name.startswith(".") for name in files(victim)))
+    else:
+        if not attempt(context, name, victim, None, False, random):
+            raise RuntimeError(f"{name} was killed by somebody else")
+    one, other = (dict(np.load(_result(each))) for each in (calm, victim))
+    same = one.keys() == other.keys()
+    steps = [len(_log(each).read_text().split()) for each in (calm, victim)]
+    return {
+        "loop": name, "steps": loop.steps, "every": loop.every, "kills": len(at), "restarts": len(at),
+        "writing": sum(each["writing"] for each in at), "at": at,
+        "steps_repeated": steps[1] - steps[0],
+        "arrays": len(one),
+        "largest_difference": max((_difference(one[key], other[key]) for key in one), default=0.0) if same else None,
+        "most_parts_left_by_a_kill": strays,
+        "files_left_at_the_end": sorted(set(files(victim)) ^ whole),
+    }  # fmt: skip
+
+
+def files(folder: Path) -> Iterable[str]:
+    """All files below a folder."""
+    return (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def reached(folder: Path) -> int:
+    """The number of steps done, as the last attempt said."""
+    lines = _log(folder).read_text().split()
+    return int(lines[-1]) if lines else 0
+
+
+def _log(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _result(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.npz")
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest absolute difference; infinite where the shapes differ."""
+    if one.shape != other.shape:
+        return float("inf")
+    return float(np.abs(one.astype(float) - other.astype(float)).max()) if one.size else 0.0
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--loops", nargs="*", choices=LOOPS, default=list(LOOPS))
+    parser.add_argument("--out", type=Path, default=root() / "benchmarks" / "kills.json")
+    given = parser.parse_args()
+    context, results = fork(), []
+    for name in given.loops:
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(killed(context, name, Path(folder), given.kills))
+        row = {key: value for key, value in results[-1].items() if key != "at"}
+        print(f"{time.perf_counter() - start:.0f} s: {row}", flush=True)
+    given.out.write_text(json.dumps({"loops": results}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
