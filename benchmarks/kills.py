@@ -29,7 +29,15 @@ SHARE_WRITING = 0.3  # of the kills: while a file is written
 LONGEST = 300  # seconds of an attempt
 PAUSE = 0.01  # seconds after each step, so that a kill from outside comes near the step that it is meant for
 # Imported once by the process that all attempts are forked from, which does nothing else.
-MODULES = ("torch", "utils.training", "utils.span_tf", "utils.lstm", "utils.resume", "utils.imdb_bert", "utils.convai_gpt")
+MODULES = (
+    "torch",
+    "utils.training",
+    "utils.span_tf",
+    "utils.lstm",
+    "utils.resume",
+    "utils.imdb_bert",
+    "utils.convai_gpt",
+)
 
 Tick = Callable[[int], None]  # called after each step with the number of steps done
 Arrays = dict[str, np.ndarray]
@@ -57,7 +65,9 @@ def pretrain(folder: Path, tick: Tick) -> Arrays:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=90, n_layer=2, n_embd=32, n_head=2, n_positions=32, pad_token_id=0)
     model = GPT2LMHeadModel(config)
-    stream = torch.randint(5, 90, (LOOPS["pretrain"].steps, 8, 24), generator=torch.Generator().manual_seed(1))
+    stream = torch.randint(
+        5, 90, (LOOPS["pretrain"].steps, 8, 24), generator=torch.Generator().manual_seed(1)
+    )
     losses = training.pretrain(
         model, stream, training.causal_loss, len(stream), warmup=20, resume=folder / "state",
         every=LOOPS["pretrain"].every, watch=lambda step, _: tick(step + 1),
@@ -95,14 +105,22 @@ def convai_gpt(folder: Path, tick: Tick) -> Arrays:
     measured, convai_gpt.measure = convai_gpt.measure, measure
     convai_gpt._model, convai_gpt.convai.load = model, some.get
     dialogue.pretrain = partial(training.pretrain, every=loop.every, watch=lambda step, _: tick(step + 1))
-    plan = {"rows": 2, "candidates": 2, "turns": 1, "replies": 4, "rate": 1e-3, "permutations": 1, "epochs": 3}
+    plan = {
+        "rows": 2,
+        "candidates": 2,
+        "turns": 1,
+        "replies": 4,
+        "rate": 1e-3,
+        "permutations": 1,
+        "epochs": 3,
+    }
     found = convai_gpt.train(folder, convai_gpt.Settings(**plan))
     assert found["updates"] + 1 == loop.steps, found
     return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
 
 
 def imdb_bert(folder: Path, tick: Tick) -> Arrays:
-    """`utils.imdb_bert`, to its result: transformers' Trainer and a BERT with dropout on reviews of the course world."""
+    """`utils.imdb_bert`, to its result: the Trainer and a BERT with dropout on reviews of the course world."""
     import torch
     from safetensors.numpy import load_file
     from transformers import BertConfig, BertForSequenceClassification, TrainerCallback
@@ -132,7 +150,14 @@ def imdb_bert(folder: Path, tick: Tick) -> Arrays:
         return found
 
     imdb_bert.reviews, imdb_bert._trainer = (lambda split: reviews), trainer
-    plan = {"held_out": 20, "rows": 4, "length": 24, "every": loop.every, "epochs": loop.steps / 20, "rate": 1e-3}
+    plan = {
+        "held_out": 20,
+        "rows": 4,
+        "length": 24,
+        "every": loop.every,
+        "epochs": loop.steps / 20,
+        "rate": 1e-3,
+    }
     found = imdb_bert.train(folder, imdb_bert.Settings(model=str(start), **plan))
     assert found["updates"] == loop.steps, found
     return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
@@ -189,11 +214,13 @@ def span_tf(folder: Path, tick: Tick) -> Arrays:
     losses = span_tf.train(
         model, windows, loop.steps // 10, 1e-3, batch=8, resume=folder / "state", every=loop.every
     )
-    return {f"weight {i}": value for i, value in enumerate(model.get_weights())} | {"losses": np.array(losses)}
+    return {f"weight {i}": value for i, value in enumerate(model.get_weights())} | {
+        "losses": np.array(losses)
+    }
 
 
 def sweep(folder: Path, tick: Tick) -> Arrays:
-    """`Lab.sweep` while recording: each run fine-tunes a small classifier, which is not resumed, and has two metrics."""
+    """`Lab.sweep` while recording: each run fine-tunes a small classifier and has two metrics."""
     import torch
 
     from utils import checkpoints, classification, training
@@ -203,7 +230,9 @@ def sweep(folder: Path, tick: Tick) -> Arrays:
     os.environ["COURSE_RECORD"] = "1"
     items = tasks.sentiment(World(0), 64, "train")
     tokenizer, done = checkpoints.load_tokenizer(), 0
-    plan = [{"rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in range(LOOPS["sweep"].steps // 2)]
+    plan = [
+        {"rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in range(LOOPS["sweep"].steps // 2)
+    ]
     csv = folder / "runs" / "lab.csv"
 
     def run(rate: float, seed: int) -> dict[str, float]:

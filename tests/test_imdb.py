@@ -322,7 +322,9 @@ def test_damaged_checkpoints(data, bert, tmp_path):
     for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"):
         content = (last / name).read_bytes()
         (last / name).unlink()
-        with pytest.raises(CourseError, match=f"checkpoint-20 is damaged .it lacks {name}.: delete it to go on"):
+        with pytest.raises(
+            CourseError, match=f"checkpoint-20 is damaged .it lacks {name}.: delete it to go on"
+        ):
             train(tmp_path, settings)
         (last / name).write_bytes(content[: len(content) // 2])
         with pytest.raises(CourseError, match="checkpoint-20 is damaged .*: delete it to go on") as refused:

@@ -365,7 +365,9 @@ def test_a_state_that_cannot_be_written(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
 
     try:
-        with pytest.raises(CourseError, match="interrupted cannot be written .*: make room, or check its rights"):
+        with pytest.raises(
+            CourseError, match="interrupted cannot be written .*: make room, or check its rights"
+        ):
             pretrain(causal(100), [batch] * 4, causal_loss, 4, resume=resume, every=2, watch=fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

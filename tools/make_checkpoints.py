@@ -28,7 +28,10 @@ from utils.world import Document, World, tasks
 
 SEED = 0
 FOLDER = root() / "checkpoints"
-UNFINISHED, FINISHED = FOLDER / "unfinished", FOLDER / "finished"  # states of trainings, markers of finished parts
+UNFINISHED, FINISHED = (
+    FOLDER / "unfinished",
+    FOLDER / "finished",
+)  # states of trainings, markers of finished parts
 # Among whole texts the masked model finds no way from a cue ("sadly") to the opinion five words on: after the first
 # part it is at chance. Its second part begins with single sentences that hold a cue, where there is little else to
 # look at, and ends with whole texts again.

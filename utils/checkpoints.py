@@ -249,4 +249,3 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CourseError(f"{path} is not a JSON object: {_remedy(name)}.")
     return values
-

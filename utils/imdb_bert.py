@@ -64,8 +64,8 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
 
     These are the accuracy on held-out training reviews ("validation"), on the test reviews ("test", if wanted), the
     numbers of training reviews and updates, and the share of the weights that were trained. Raises CourseError when
-    `output` holds a training with other settings or on another number of processes or a damaged checkpoint, when a
-    setting makes no sense, when there is too little text, when a GPU runs out of memory, and what `imdb.reviews` raises.
+    `output` holds a training with other settings, on another number of processes, or with a damaged checkpoint, when a
+    setting makes no sense, there is too little text, or a GPU runs out of memory, and what `imdb.reviews` raises.
     """
     import torch
 

@@ -28,7 +28,11 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors have their own for a full disk
         part.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise CourseError(
@@ -44,8 +48,8 @@ def need_plan(path: Path, before: Any, now: dict[str, Any]) -> None:
     for name, value in now.items():
         if before.get(name) != value:
             raise CourseError(
-                f"{path} was written by a training with {name}={before.get(name)!r}, and this one has {name}={value!r}: "
-                f"repeat that call to go on, or {remedy}."
+                f"{path} was written by a training with {name}={before.get(name)!r}, and this one has "
+                f"{name}={value!r}: repeat that call to go on, or {remedy}."
             )
 
 

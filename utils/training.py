@@ -206,7 +206,13 @@ def pretrain(
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
-    plan = {"steps": steps, "peak": peak, "warmup": warmup, "decay": decay, "processes": accelerator.num_processes}
+    plan = {
+        "steps": steps,
+        "peak": peak,
+        "warmup": warmup,
+        "decay": decay,
+        "processes": accelerator.num_processes,
+    }
     losses, read = _restore(resume, plan, model, optimizer, accelerator) if resume else ([], 0)
     supply, checksum = iter(stream), 0
     for step in progress(range(steps), "training", steps):
