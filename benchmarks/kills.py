@@ -1,7 +1,7 @@
 """Every resumable loop of the course, killed at random and started again until it is done (see README.md).
 
 python -m benchmarks.kills            # writes benchmarks/kills.json
-python -m benchmarks.kills --kills 3 --loops pretrain sweep --out small.json
+python -m benchmarks.kills --loops pretrain sweep        # only these; the others stay in the file as they are
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from utils.downloads import write_text
 from utils.settings import root, seed_everything
 
 KILLS = 20
@@ -45,9 +46,9 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop at a small size: `run(folder, tick)` goes on with what is in the folder and returns what came out."""
+    """A loop at a small size: `run(folder, tick, loop)` goes on with what is in the folder and gives what came out."""
 
-    run: Callable[[Path, Tick], Arrays]
+    run: Callable[[Path, Tick, Loop], Arrays]
     steps: int
     every: int  # steps from one kept state to the next
 
@@ -55,7 +56,7 @@ class Loop:
 # ---- the loops
 
 
-def pretrain(folder: Path, tick: Tick) -> Arrays:
+def pretrain(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`training.pretrain` with dropout."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -65,17 +66,15 @@ def pretrain(folder: Path, tick: Tick) -> Arrays:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=90, n_layer=2, n_embd=32, n_head=2, n_positions=32, pad_token_id=0)
     model = GPT2LMHeadModel(config)
-    stream = torch.randint(
-        5, 90, (LOOPS["pretrain"].steps, 8, 24), generator=torch.Generator().manual_seed(1)
-    )
+    stream = torch.randint(5, 90, (loop.steps, 8, 24), generator=torch.Generator().manual_seed(1))
     losses = training.pretrain(
         model, stream, training.causal_loss, len(stream), warmup=20, resume=folder / "state",
-        every=LOOPS["pretrain"].every, watch=lambda step, _: tick(step + 1),
+        every=loop.every, watch=lambda step, _: tick(step + 1),
     )  # fmt: skip
     return _weights(model) | {"losses": np.array(losses)}
 
 
-def convai_gpt(folder: Path, tick: Tick) -> Arrays:
+def convai_gpt(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`utils.convai_gpt`, to its result: a GPT with dropout on chats of the course world."""
     import torch
     from safetensors.numpy import load_file
@@ -84,7 +83,6 @@ def convai_gpt(folder: Path, tick: Tick) -> Arrays:
     from utils import checkpoints, convai, convai_gpt, dialogue, training
     from utils.world import World, tasks
 
-    loop = LOOPS["convai_gpt"]
     chats = convai.parse(tasks.dialogue(World(0), 20, candidates=2))
     some = {"train": chats[:18], "valid": chats[18:]}
 
@@ -119,7 +117,7 @@ def convai_gpt(folder: Path, tick: Tick) -> Arrays:
     return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
 
 
-def imdb_bert(folder: Path, tick: Tick) -> Arrays:
+def imdb_bert(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`utils.imdb_bert`, to its result: the Trainer and a BERT with dropout on reviews of the course world."""
     import torch
     from safetensors.numpy import load_file
@@ -129,7 +127,6 @@ def imdb_bert(folder: Path, tick: Tick) -> Arrays:
     from utils.imdb import Review
     from utils.world import World, tasks
 
-    loop = LOOPS["imdb_bert"]
     items = tasks.sentiment(World(0), 100, "train")
     reviews = [Review(" ".join(item.words), item.label, str(i)) for i, item in enumerate(items)]
     start = folder.with_name("small-bert")
@@ -163,7 +160,7 @@ def imdb_bert(folder: Path, tick: Tick) -> Arrays:
     return load_file(folder / "model" / "model.safetensors") | {k: np.array(v) for k, v in found.items()}
 
 
-def fastai(folder: Path, tick: Tick) -> Arrays:
+def fastai(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`utils.resume.Resume` in fastai's one-cycle training of an AWD-LSTM, with all its dropout."""
     from fastai.text.all import Callback, set_seed
 
@@ -177,7 +174,6 @@ def fastai(folder: Path, tick: Tick) -> Arrays:
         def after_batch(self) -> None:
             tick(self.train_iter)
 
-    loop = LOOPS["fastai"]
     texts = [document.words for document in World(0).corpus(loop.every * 8 * 24, "kills")]
     vocabulary = ["xxunk", "xxpad", "xxbos", *sorted({word for text in texts for word in text})]
     set_seed(0)
@@ -189,12 +185,12 @@ def fastai(folder: Path, tick: Tick) -> Arrays:
     return _weights(learner.model) | {"losses": np.array([float(loss) for loss in learner.recorder.losses])}
 
 
-def span_tf(folder: Path, tick: Tick) -> Arrays:
+def span_tf(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`span_tf.train` without dropout: TensorFlow does not show where its random numbers stand."""
     from utils import span_tf, squad
     from utils.bert_tf import Bert, Config
 
-    loop, draw = LOOPS["span_tf"], np.random.default_rng(0)
+    draw = np.random.default_rng(0)
     windows = []
     for number in range(80):
         ids = draw.integers(10, 40, int(draw.integers(10, 24))).astype(np.int32)
@@ -202,15 +198,18 @@ def span_tf(folder: Path, tick: Tick) -> Arrays:
         inner = len(ids) - 4
         places = np.stack([np.arange(inner), np.arange(inner) + 1], 1).astype(np.int32)
         windows.append(squad.Window(number, ids, 3, places, np.ones(inner, bool), first, last))
-    model = span_tf.SpanModel(Bert(Config(50, 12, 2, 3, 20, 40, 2, 0.0, 0.0)))
-    made = span_tf.batches
+    model = span_tf.SpanModel(Bert(Config(50, 12, 1, 3, 20, 40, 2, 0.0, 0.0)))
+    made, labels, computed = span_tf.batches, squad.labels, []
 
     def batches(*given: Any) -> Iterator[Any]:
         for chosen in made(*given):
             yield chosen
-            tick(next(position))
+            position.append(1)
+            if computed:  # and not left out, since it was before the kill
+                tick(len(position))
 
-    position, span_tf.batches = iter(range(1, loop.steps + 1)), batches
+    position: list[int] = []
+    span_tf.batches, squad.labels = batches, lambda chosen: computed.append(1) or labels(chosen)
     losses = span_tf.train(
         model, windows, loop.steps // 10, 1e-3, batch=8, resume=folder / "state", every=loop.every
     )
@@ -219,7 +218,7 @@ def span_tf(folder: Path, tick: Tick) -> Arrays:
     }
 
 
-def sweep(folder: Path, tick: Tick) -> Arrays:
+def sweep(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`Lab.sweep` while recording: each run fine-tunes a small classifier and has two metrics."""
     import torch
 
@@ -230,9 +229,7 @@ def sweep(folder: Path, tick: Tick) -> Arrays:
     os.environ["COURSE_RECORD"] = "1"
     items = tasks.sentiment(World(0), 64, "train")
     tokenizer, done = checkpoints.load_tokenizer(), 0
-    plan = [
-        {"rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in range(LOOPS["sweep"].steps // 2)
-    ]
+    plan = [{"rate": rate, "seed": seed} for rate in (1e-3, 1e-2) for seed in range(loop.steps // 2)]
     csv = folder / "runs" / "lab.csv"
 
     def run(rate: float, seed: int) -> dict[str, float]:
@@ -251,7 +248,7 @@ def sweep(folder: Path, tick: Tick) -> Arrays:
     return {"table": recorded.to_numpy(float), "file": np.frombuffer(csv.read_bytes(), np.uint8)}
 
 
-def make_checkpoints(folder: Path, tick: Tick) -> Arrays:
+def make_checkpoints(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     """`tools.make_checkpoints`: the masked model in its two parts and the AWD-LSTM, small, in a folder of their own."""
     import shutil
     from types import SimpleNamespace
@@ -261,7 +258,6 @@ def make_checkpoints(folder: Path, tick: Tick) -> Arrays:
     from tools import make_checkpoints as made
     from utils import checkpoints, training
 
-    loop = LOOPS["make_checkpoints"]
     shutil.copy(checkpoints.FOLDER / "tokenizer.json", folder)
     names = ("load_tokenizer", "load_masked", "load_into", "recipe", "save")
     made.checkpoints = SimpleNamespace(**{n: partial(getattr(checkpoints, n), folder=folder) for n in names})
@@ -291,13 +287,50 @@ def make_checkpoints(folder: Path, tick: Tick) -> Arrays:
     return found | {"tokens": np.array([part["tokens"] for part in parts])}
 
 
+def grade(folder: Path, tick: Tick, loop: Loop) -> Arrays:
+    """`make grade`: 40 notebooks, graded by a stand-in for the judge that takes a moment and looks at nothing."""
+    from tools.assignments import grade, judge
+
+    room = folder / "submissions"
+    if not room.exists():
+        hand_in_class(folder, loop.steps)
+
+    def judged(submission: Any, source: Any, *_: Any) -> judge.Graded:
+        tick(sum(1 for _ in room.rglob("*.json")) + 1)
+        points = [
+            judge.Answered(q.name, q.points, int(submission.student[1:]) % 3)
+            for q in source.questions.values()
+        ]
+        return judge.Graded(submission.student, questions=points)
+
+    judge.grade = judged
+    target = grade.grade_class(room, folder / "class.yml", "02_analysis", 2)
+    table = (target / "results.csv").read_bytes()
+    assert table.count(b"\n") == loop.steps + 1, table
+    return {"results.csv": np.frombuffer(table, np.uint8)}
+
+
+def hand_in_class(folder: Path, count: int) -> None:
+    """Write class.yml and, in `submissions`, a notebook of each of `count` students, into a folder."""
+    from tests.handed_in import SECRET, answers, hand_in
+    from tools.assignments.source import Source
+
+    students, source, half = [f"s{i:02}" for i in range(count)], Source("02_analysis"), folder / "half"
+    half.mkdir(exist_ok=True)
+    for student in students:
+        hand_in(half, student, answers(source, student))
+    (folder / "class.yml").write_text(json.dumps({"name": "kills", "secret": SECRET, "students": students}))
+    half.rename(folder / "submissions")
+
+
 LOOPS = {
     "pretrain": Loop(pretrain, 160, 5),
-    "convai_gpt": Loop(convai_gpt, 1, 5),
+    "convai_gpt": Loop(convai_gpt, 115, 5),
     "imdb_bert": Loop(imdb_bert, 160, 5),
     "fastai": Loop(fastai, 160, 8),
     "span_tf": Loop(span_tf, 160, 5),
     "sweep": Loop(sweep, 60, 1),
+    "grade": Loop(grade, 40, 1),
     "make_checkpoints": Loop(make_checkpoints, 160, 5),
 }
 
@@ -317,7 +350,7 @@ def fork() -> Any:
     return context
 
 
-def child(name: str, folder: Path, cut: tuple[int, float] | None) -> None:
+def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
     """One attempt, in a process group of its own. `cut` (a number of steps, a share) ends it while it next writes a
     file after so many steps: the file is cut at that share of its bytes, and the process kills itself."""
     import torch
@@ -336,7 +369,7 @@ def child(name: str, folder: Path, cut: tuple[int, float] | None) -> None:
     def dying(write: Callable[..., None], part: int) -> Callable[..., None]:
         """`os.replace` before it replaces, or `torch.save` after it has saved; the file is their argument `part`."""
 
-        def killed(*given: Any, **options: Any) -> None:
+        def last(*given: Any, **options: Any) -> None:
             if write is save:
                 write(*given, **options)
             if cut and reached >= cut[0]:
@@ -345,20 +378,20 @@ def child(name: str, folder: Path, cut: tuple[int, float] | None) -> None:
             if write is not save:
                 write(*given, **options)
 
-        return killed
+        return last
 
     save = torch.save
     torch.save, os.replace = dying(save, 1), dying(os.replace, 0)
-    found = LOOPS[name].run(folder, tick)
+    found = loop.run(folder, tick, loop)
     np.savez(_result(folder), **found)
 
 
-def attempt(context: Any, name: str, folder: Path, end: int | None, writing: bool, random: Random) -> bool:
+def attempt(context: Any, loop: Loop, folder: Path, end: int | None, writing: bool, random: Random) -> bool:
     """Run the loop until it ends (True), or until it is killed at about `end` steps (False). Raises RuntimeError where
     it ends by itself in any other way."""
     folder.mkdir(exist_ok=True)
     cut = (end, random.random()) if writing and end is not None else None
-    process = context.Process(target=child, args=(name, folder, cut))
+    process = context.Process(target=child, args=(loop, folder, cut))
     process.start()
     if end is not None and not writing:
         limit = time.monotonic() + LONGEST
@@ -372,46 +405,54 @@ def attempt(context: Any, name: str, folder: Path, end: int | None, writing: boo
     process.join(LONGEST)
     if process.exitcode not in (0, -signal.SIGKILL):
         process.kill()
-        raise RuntimeError(f"{name} ended with exit code {process.exitcode}, see what it printed above")
+        raise RuntimeError(
+            f"{loop.run.__name__} ended with exit code {process.exitcode}, see what it printed above"
+        )
     return process.exitcode == 0
 
 
-def killed(context: Any, name: str, folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
+def killed(context: Any, name: str, folder: Path, kills: int, steps: int) -> dict[str, Any]:
     """Kill a loop at random until it has been killed `kills` times, let it end, and compare with an undisturbed run."""
-    random, loop = Random(f"{name} {seed}"), LOOPS[name]
+    random, loop = Random(name), replace(LOOPS[name], steps=steps)
     calm, victim = folder / f"{name}-calm", folder / f"{name}-killed"
-    if not attempt(context, name, calm, None, False, random):
+    if not attempt(context, loop, calm, None, False, random):
         raise RuntimeError(f"{name} was killed by somebody else")
     ends = sorted(random.randrange(loop.steps) for _ in range(kills))
     ways = [i < round(SHARE_WRITING * kills) for i in range(kills)]
     random.shuffle(ways)
-    whole = set(files(calm))
-    at, strays = [], 0
+    at, left, strays = [], [], 0
     for end, writing in zip(ends, ways, strict=True):
-        if attempt(context, name, victim, end, writing, random):
+        if attempt(context, loop, victim, end, writing, random):
             break
         at.append({"share": round(reached(victim) / loop.steps, 3), "writing": writing})
-        strays = max(strays, sum(name.startswith(".") for name in files(victim)))
+        strays = max(strays, len(left := parts(victim)))
     else:
-        if not attempt(context, name, victim, None, False, random):
+        for part in left:  # as if the last attempt began an hour later
+            os.utime(part, (time.time() - 3600,) * 2)
+        if not attempt(context, loop, victim, None, False, random):
             raise RuntimeError(f"{name} was killed by somebody else")
     one, other = (dict(np.load(_result(each))) for each in (calm, victim))
     same = one.keys() == other.keys()
     steps = [len(_log(each).read_text().split()) for each in (calm, victim)]
     return {
-        "loop": name, "steps": loop.steps, "every": loop.every, "kills": len(at), "restarts": len(at),
-        "writing": sum(each["writing"] for each in at), "at": at,
+        "steps": loop.steps, "every": loop.every, "kills": len(at),
+        "killed_while_writing": sum(each["writing"] for each in at), "at": at,
         "steps_repeated": steps[1] - steps[0],
         "arrays": len(one),
         "largest_difference": max((_difference(one[key], other[key]) for key in one), default=0.0) if same else None,
         "most_parts_left_by_a_kill": strays,
-        "files_left_at_the_end": sorted(set(files(victim)) ^ whole),
+        "files_left_at_the_end": sorted(files(victim) ^ files(calm)),
     }  # fmt: skip
 
 
-def files(folder: Path) -> Iterable[str]:
+def files(folder: Path) -> set[str]:
     """All files below a folder."""
-    return (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def parts(folder: Path) -> list[Path]:
+    """The parts of files below a folder, which kills have left there."""
+    return [path for path in folder.rglob(".*") if path.is_file()]
 
 
 def reached(folder: Path) -> int:
@@ -442,14 +483,14 @@ def main() -> None:
     parser.add_argument("--loops", nargs="*", choices=LOOPS, default=list(LOOPS))
     parser.add_argument("--out", type=Path, default=root() / "benchmarks" / "kills.json")
     given = parser.parse_args()
-    context, results = fork(), []
+    context = fork()
     for name in given.loops:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            results.append(killed(context, name, Path(folder), given.kills))
-        row = {key: value for key, value in results[-1].items() if key != "at"}
-        print(f"{time.perf_counter() - start:.0f} s: {row}", flush=True)
-    given.out.write_text(json.dumps({"loops": results}, indent=1) + "\n", "utf-8")
+            found = killed(context, name, Path(folder), given.kills, LOOPS[name].steps)
+        print(f"{name}: {time.perf_counter() - start:.0f} s, {found | {'at': len(found['at'])}}", flush=True)
+        before = json.loads(given.out.read_text("utf-8")) if given.out.exists() else {}
+        write_text(given.out, json.dumps(before | {name: found}, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
