@@ -213,8 +213,8 @@ def pretrain(
         "decay": decay,
         "processes": accelerator.num_processes,
     }
-    losses, read = _restore(resume, plan, model, optimizer, accelerator) if resume else ([], 0)
-    supply, checksum = iter(stream), 0
+    kept = _restore(resume, plan, model, optimizer) if resume and resume.exists() else {}
+    losses, supply, checksum = kept.get("losses", []), iter(stream), 0
     for step in progress(range(steps), "training", steps):
         share = [next(supply, None) for _ in range(accelerator.num_processes)]
         batch = share[accelerator.process_index]
@@ -224,11 +224,13 @@ def pretrain(
             )
         checksum = _checksum(share, checksum) if resume else 0
         if step < len(losses):
-            if step + 1 == len(losses) and checksum != read:
-                raise CourseError(
-                    f"{resume} was written by a training on other batches: give the same ones to go on, or delete it "
-                    "to start again."
-                )
+            if step + 1 == len(losses):
+                if checksum != kept["checksum"]:
+                    raise CourseError(
+                        f"{resume} was written by a training on other batches: give the same ones to go on, or delete "
+                        "it to start again."
+                    )
+                _set_random(kept["random"][accelerator.process_index])
             continue
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, peak, warmup)
@@ -271,43 +273,41 @@ def _checksum(share: Sequence[Tensor | dict[str, Tensor]], checksum: int) -> int
 def _keep(
     path: Path, state: dict[str, Any], optimizer: torch.optim.Optimizer | None, accelerator: Accelerator
 ) -> None:
-    """Write the state of a training; a complete one needs its optimizer and random numbers no more."""
+    """Write the state of a training; a complete one needs its optimizer no more."""
     from accelerate.utils import gather_object
 
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    state["random"] = gather_object([[torch.get_rng_state(), *cuda]])  # of each process
     if optimizer:
-        cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-        random = gather_object([[torch.get_rng_state(), *cuda]])  # of each process
-        state |= {"optimizer": optimizer.state_dict(), "random": random}
+        state["optimizer"] = optimizer.state_dict()
     if accelerator.is_main_process:
         with replacing(path) as part:
             torch.save(state, part)
 
 
 def _restore(
-    path: Path,
-    plan: dict[str, Any],
-    model: Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-) -> tuple[list[float], int]:
-    """Put back what `_keep` wrote; the losses so far, and the checksum of the batches that they were of."""
-    if not path.exists():
-        return [], 0
+    path: Path, plan: dict[str, Any], model: Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put back the weights and the optimizer's state that `_keep` wrote; all that it wrote."""
     remedy = "delete it to start again"
     state = read_pth(path, remedy)
     need_plan(path, state.get("plan"), plan)
     try:
-        losses, checksum = state["losses"], state["checksum"]
+        if len(state["random"]) != plan["processes"] or not isinstance(state["checksum"], int):
+            raise ValueError
         fill(model, state["model"], str(path), remedy)
-        if len(losses) < plan["steps"]:
+        if len(state["losses"]) < plan["steps"]:
             optimizer.load_state_dict(state["optimizer"])
-            cpu, *cuda = state["random"][accelerator.process_index]
-            torch.set_rng_state(cpu)
-            if cuda and torch.cuda.is_available():
-                torch.cuda.set_rng_state(cuda[0])
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise CourseError(f"{path} lacks a part of an interrupted training: {remedy}.") from None
-    return losses, checksum
+    return state
+
+
+def _set_random(states: Sequence[Tensor]) -> None:
+    """Let torch draw on, on the CPU and on this process's GPU, where it stood."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[1])
 
 
 @torch.no_grad()
