@@ -31,14 +31,12 @@ LONGEST = 300  # seconds of an attempt
 PAUSE = 0.01  # seconds after each step, so that a kill from outside comes near the step that it is meant for
 # Imported once by the process that all attempts are forked from, which does nothing else.
 MODULES = (
-    "torch",
-    "utils.training",
-    "utils.span_tf",
-    "utils.lstm",
-    "utils.resume",
-    "utils.imdb_bert",
-    "utils.convai_gpt",
-)
+    "torch", "accelerate", "fastai.text.all", "pandas", "scipy.stats", "sklearn.linear_model", "transformers.trainer",
+    "transformers.models.bert.modeling_bert", "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.modernbert.modeling_modernbert", "tools.assignments.grade", "tools.make_checkpoints",
+    "utils.classification", "utils.convai_gpt", "utils.evidence", "utils.imdb_bert", "utils.lstm", "utils.resume",
+    "utils.span_tf", "utils.world",
+)  # fmt: skip
 
 Tick = Callable[[int], None]  # called after each step with the number of steps done
 Arrays = dict[str, np.ndarray]
@@ -84,7 +82,7 @@ def convai_gpt(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     from utils.world import World, tasks
 
     chats = convai.parse(tasks.dialogue(World(0), 20, candidates=2))
-    some = {"train": chats[:18], "valid": chats[18:]}
+    some = {"train": chats[:17], "valid": chats[19:]}
 
     def model(settings: Any) -> tuple[Any, Any]:
         tokenizer = checkpoints.load_tokenizer()
@@ -199,17 +197,19 @@ def span_tf(folder: Path, tick: Tick, loop: Loop) -> Arrays:
         places = np.stack([np.arange(inner), np.arange(inner) + 1], 1).astype(np.int32)
         windows.append(squad.Window(number, ids, 3, places, np.ones(inner, bool), first, last))
     model = span_tf.SpanModel(Bert(Config(50, 12, 1, 3, 20, 40, 2, 0.0, 0.0)))
-    made, labels, computed = span_tf.batches, squad.labels, []
+    made, labels, begun = span_tf.batches, squad.labels, iter(range(1, loop.steps + 1))
 
     def batches(*given: Any) -> Iterator[Any]:
+        nonlocal position
         for chosen in made(*given):
+            position = next(begun)
             yield chosen
-            position.append(1)
-            if computed:  # and not left out, since it was before the kill
-                tick(len(position))
 
-    position: list[int] = []
-    span_tf.batches, squad.labels = batches, lambda chosen: computed.append(1) or labels(chosen)
+    def ticking(chosen: Any) -> np.ndarray:  # not called for what was done before the kill
+        tick(position)
+        return labels(chosen)
+
+    position, span_tf.batches, squad.labels = 0, batches, ticking
     losses = span_tf.train(
         model, windows, loop.steps // 10, 1e-3, batch=8, resume=folder / "state", every=loop.every
     )
@@ -262,12 +262,12 @@ def make_checkpoints(folder: Path, tick: Tick, loop: Loop) -> Arrays:
     names = ("load_tokenizer", "load_masked", "load_into", "recipe", "save")
     made.checkpoints = SimpleNamespace(**{n: partial(getattr(checkpoints, n), folder=folder) for n in names})
     made.FOLDER, made.UNFINISHED, made.FINISHED = folder, folder / "unfinished", folder / "finished"
-    made.STEPS = {"masked": loop.steps // 2, made.SENTENCES: loop.steps // 2}
+    made.STEPS = {"masked": loop.steps // 2 - 1, made.SENTENCES: loop.steps // 2 - 1}  # and a look at each
     made.SHAPE, made.TOKENS, made.FIRST_SENTENCES = {"layers": 1, "width": 32, "heads": 2}, 400, 20
     made.RECURRENT = {"awd_lstm": made.RECURRENT["awd_lstm"] | {"words": 6000}}
     made.LSTM = made.LSTM | {"emb_sz": 12, "n_hid": 16, "n_layers": 2, "rows": 8}
     made.held_out = lambda world: world.corpus(500, made.HELD_OUT)
-    made.measure_masked = lambda *given: {}
+    made.measure_masked = lambda *given: tick(before + loop.steps // 2) or {}
     before = 0
 
     def part(*given: Any, **options: Any) -> list[float]:
@@ -324,14 +324,14 @@ def hand_in_class(folder: Path, count: int) -> None:
 
 
 LOOPS = {
-    "pretrain": Loop(pretrain, 160, 5),
-    "convai_gpt": Loop(convai_gpt, 115, 5),
-    "imdb_bert": Loop(imdb_bert, 160, 5),
-    "fastai": Loop(fastai, 160, 8),
-    "span_tf": Loop(span_tf, 160, 5),
-    "sweep": Loop(sweep, 60, 1),
+    "pretrain": Loop(pretrain, 100, 5),
+    "convai_gpt": Loop(convai_gpt, 73, 5),
+    "imdb_bert": Loop(imdb_bert, 100, 5),
+    "fastai": Loop(fastai, 96, 8),
+    "span_tf": Loop(span_tf, 100, 5),
+    "sweep": Loop(sweep, 40, 1),
     "grade": Loop(grade, 40, 1),
-    "make_checkpoints": Loop(make_checkpoints, 160, 5),
+    "make_checkpoints": Loop(make_checkpoints, 100, 5),
 }
 
 
@@ -352,13 +352,13 @@ def fork() -> Any:
 
 def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
     """One attempt, in a process group of its own. `cut` (a number of steps, a share) ends it while it next writes a
-    file after so many steps: the file is cut at that share of its bytes, and the process kills itself."""
+    file after so many steps: the file is cut at that share of its bytes, and the group kills itself."""
     import torch
 
     os.setpgrp()
     torch.set_num_threads(1)
     seed_everything(os.getpid())  # nothing may depend on what the session before has drawn
-    log, reached = os.open(_log(folder), os.O_APPEND | os.O_CREAT | os.O_WRONLY), 0
+    log, reached = os.open(_log(folder), os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o644), 0
 
     def tick(position: int) -> None:
         nonlocal reached
@@ -374,7 +374,7 @@ def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
                 write(*given, **options)
             if cut and reached >= cut[0]:
                 os.truncate(given[part], int(cut[1] * os.path.getsize(given[part])))
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.killpg(os.getpgrp(), signal.SIGKILL)
             if write is not save:
                 write(*given, **options)
 
@@ -417,9 +417,10 @@ def killed(context: Any, name: str, folder: Path, kills: int, steps: int) -> dic
     calm, victim = folder / f"{name}-calm", folder / f"{name}-killed"
     if not attempt(context, loop, calm, None, False, random):
         raise RuntimeError(f"{name} was killed by somebody else")
-    ends = sorted(random.randrange(loop.steps) for _ in range(kills))
-    ways = [i < round(SHARE_WRITING * kills) for i in range(kills)]
+    ends = [*sorted(random.randint(1, steps) for _ in range(kills - 1)), steps]
+    ways = [i < round(SHARE_WRITING * kills) - 1 for i in range(kills - 1)]
     random.shuffle(ways)
+    ways.append(True)  # the last one while it writes what it has come to
     at, left, strays = [], [], 0
     for end, writing in zip(ends, ways, strict=True):
         if attempt(context, loop, victim, end, writing, random):
@@ -433,11 +434,11 @@ def killed(context: Any, name: str, folder: Path, kills: int, steps: int) -> dic
             raise RuntimeError(f"{name} was killed by somebody else")
     one, other = (dict(np.load(_result(each))) for each in (calm, victim))
     same = one.keys() == other.keys()
-    steps = [len(_log(each).read_text().split()) for each in (calm, victim)]
+    done = [len(_log(each).read_text().split()) for each in (calm, victim)]
     return {
         "steps": loop.steps, "every": loop.every, "kills": len(at),
         "killed_while_writing": sum(each["writing"] for each in at), "at": at,
-        "steps_repeated": steps[1] - steps[0],
+        "steps_repeated": done[1] - done[0],
         "arrays": len(one),
         "largest_difference": max((_difference(one[key], other[key]) for key in one), default=0.0) if same else None,
         "most_parts_left_by_a_kill": strays,

@@ -15,7 +15,7 @@ from utils.settings import root
 
 # kept short: steps of each loop here
 STEPS = {
-    "pretrain": 30, "convai_gpt": 39, "imdb_bert": 20, "fastai": 24, "span_tf": 20, "sweep": 8, "grade": 8,
+    "pretrain": 30, "convai_gpt": 37, "imdb_bert": 20, "fastai": 24, "span_tf": 20, "sweep": 8, "grade": 8,
     "make_checkpoints": 20,
 }  # fmt: skip
 
