@@ -14,6 +14,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from utils.settings import root, seed_everything
 KILLS = 20
 SHARE_WRITING = 0.3  # of the kills: while a file is written
 LONGEST = 300  # seconds of an attempt
-PAUSE = 0.01  # seconds after each step, so that a kill from outside comes near the step that it is meant for
+PAUSE = 0.01  # seconds after each step
 # Imported once by the process that all attempts are forked from, which does nothing else.
 MODULES = (
     "torch", "accelerate", "fastai.text.all", "pandas", "scipy.stats", "sklearn.linear_model", "transformers.trainer",
@@ -350,9 +351,12 @@ def fork() -> Any:
     return context
 
 
-def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
-    """One attempt, in a process group of its own. `cut` (a number of steps, a share) ends it while it next writes a
-    file after so many steps: the file is cut at that share of its bytes, and the group kills itself."""
+def child(loop: Loop, folder: Path, end: int | None, cut: float | None) -> None:
+    """One attempt, in a process group of its own, that is to be killed after `end` steps.
+
+    That comes from outside, and the process waits for it at the step after. Or, with `cut`, it comes from the process
+    itself while it next writes a file, of which it leaves that share of the bytes.
+    """
     import torch
 
     os.setpgrp()
@@ -364,7 +368,7 @@ def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
         nonlocal reached
         reached = position
         os.write(log, b"%d\n" % position)
-        time.sleep(PAUSE)
+        time.sleep(LONGEST if end is not None and cut is None and position > end else PAUSE)
 
     def dying(write: Callable[..., None], part: int) -> Callable[..., None]:
         """`os.replace` before it replaces, or `torch.save` after it has saved; the file is their argument `part`."""
@@ -372,8 +376,8 @@ def child(loop: Loop, folder: Path, cut: tuple[int, float] | None) -> None:
         def last(*given: Any, **options: Any) -> None:
             if write is save:
                 write(*given, **options)
-            if cut and reached >= cut[0]:
-                os.truncate(given[part], int(cut[1] * os.path.getsize(given[part])))
+            if end is not None and cut is not None and reached >= end:
+                os.truncate(given[part], int(cut * os.path.getsize(given[part])))
                 os.killpg(os.getpgrp(), signal.SIGKILL)
             if write is not save:
                 write(*given, **options)
@@ -390,18 +394,15 @@ def attempt(context: Any, loop: Loop, folder: Path, end: int | None, writing: bo
     """Run the loop until it ends (True), or until it is killed at about `end` steps (False). Raises RuntimeError where
     it ends by itself in any other way."""
     folder.mkdir(exist_ok=True)
-    cut = (end, random.random()) if writing and end is not None else None
-    process = context.Process(target=child, args=(loop, folder, cut))
+    process = context.Process(target=child, args=(loop, folder, end, random.random() if writing else None))
     process.start()
     if end is not None and not writing:
-        limit = time.monotonic() + LONGEST
         while process.is_alive() and (not _log(folder).exists() or reached(folder) < end):
             time.sleep(0.001)
-            if time.monotonic() > limit:
-                break
         time.sleep(random.uniform(0, 2 * PAUSE))
-        if process.is_alive():
+        with suppress(ProcessLookupError):  # it has no group yet, or has ended
             os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
     process.join(LONGEST)
     if process.exitcode not in (0, -signal.SIGKILL):
         process.kill()
@@ -417,7 +418,7 @@ def killed(context: Any, name: str, folder: Path, kills: int, steps: int) -> dic
     calm, victim = folder / f"{name}-calm", folder / f"{name}-killed"
     if not attempt(context, loop, calm, None, False, random):
         raise RuntimeError(f"{name} was killed by somebody else")
-    ends = [*sorted(random.randint(1, steps) for _ in range(kills - 1)), steps]
+    ends = [*sorted(random.randint(1, steps - 1) for _ in range(kills - 1)), steps]
     ways = [i < round(SHARE_WRITING * kills) - 1 for i in range(kills - 1)]
     random.shuffle(ways)
     ways.append(True)  # the last one while it writes what it has come to
