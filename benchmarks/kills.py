@@ -246,7 +246,7 @@ def sweep(folder: Path, tick: Tick, loop: Loop) -> Arrays:
         return {"fit": first, "accuracy": second}
 
     recorded = Lab("lab", folder).sweep("kills", run, plan).recorded
-    return {"table": recorded.to_numpy(float), "file": np.frombuffer(csv.read_bytes(), np.uint8)}
+    return {"table": recorded.to_numpy(float), "lines": np.frombuffer(csv.read_bytes(), np.uint8)}
 
 
 def make_checkpoints(folder: Path, tick: Tick, loop: Loop) -> Arrays:
