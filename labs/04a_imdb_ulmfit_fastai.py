@@ -2238,12 +2238,14 @@ def imdb_bits(learner):
 
 # %%
 def imdb_language_model(start):
-    """Tune a language model on the training reviews, and keep its encoder."""
+    """Tune a language model on the training reviews, and keep its encoder; in `full` it goes on after a kill."""
     set_seed(0)
+    kept = settings.root() / "_build" / "ulmfit" / f"{start}.state"
     learner = language_learner(imdb_loaders(), start=start, profile=settings.profile())
     if start == "pretrained":
         ulmfit.save_encoder(learner, "imdb-untuned")
-    fit(learner, IMDB_PASSES, IMDB_LANGUAGE_BEST[start], callbacks=[NoValidation()])
+    callbacks = [NoValidation(), *([ulmfit.Resume(kept)] if FULL else [])]
+    fit(learner, IMDB_PASSES, IMDB_LANGUAGE_BEST[start], callbacks=callbacks)
     ulmfit.save_encoder(learner, f"imdb-{start}")
     return learner
 

@@ -2488,10 +2488,11 @@ tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloa
 
 # %%
 def squad_tuned(start, examples, seed, rate, epochs):
-    """A reader tuned on questions of SQuAD."""
+    """A reader tuned on questions of SQuAD; in `full` a training that was killed goes on."""
     model = reader(start, seed)
     made = squad.windows(examples, tokenizer)
-    span_tf.train(model, made, epochs, rate, batch=8, seed=seed)
+    kept = settings.root() / "_build" / "squad" / f"{start}-{seed}.state" if FULL else None
+    span_tf.train(model, made, epochs, rate, batch=8, seed=seed, resume=kept)
     return model
 
 

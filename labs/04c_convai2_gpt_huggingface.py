@@ -2933,12 +2933,14 @@ def convai_data(split, tokenizer, count=None, candidates=20):
 
 # %%
 def convai_tuned(kind, start, seed, rate=None, count=None, epochs=None):
-    """A model that has learned from all training chats, or from the first `count`."""
+    """A model that has learned from all training chats, or from the first `count`; in `full` it goes on after a kill."""
     model, tokenizer = convai_talker(kind, start, seed)
     data = convai_data("train", tokenizer, count, CONVAI_CANDIDATES)
     updates = int((epochs or CONVAI_EPOCHS[kind]) * len(data)) // 8
     language = 2.0 if FULL else 1.0
-    dialogue.train(model, data, updates, rate or CONVAI_RATE[kind, start], 8, language, seed=seed)
+    kept = settings.root() / "_build" / "convai" / f"{start}-{seed}.state" if FULL else None
+    rate = rate or CONVAI_RATE[kind, start]
+    dialogue.train(model, data, updates, rate, 8, language, seed=seed, resume=kept)
     return model, tokenizer
 
 

@@ -280,6 +280,16 @@ def test_missing_text(tmp_path):
         read_text(tmp_path)
 
 
+def test_write_text_removes_what_kills_left_long_ago(tmp_path):
+    left = [tmp_path / ".old.part", tmp_path / ".new.part", tmp_path / "mine.part"]
+    for path in left:
+        path.touch()
+    for path in (left[0], left[2]):
+        os.utime(path, (time.time() - 3600,) * 2)
+    write_text(tmp_path / "text", "one\n")
+    assert sorted(tmp_path.iterdir()) == sorted([*left[1:], tmp_path / "text"]), "a new one may be in use"
+
+
 def test_write_text_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / "a" / "b.txt"
     write_text(path, "one\n")

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 
@@ -160,6 +161,25 @@ def test_append_repairs_and_does_not_repeat(tmp_path, capsys):
     before = path.read_bytes()
     evidence.append_runs(path, "x", '{"seed":2}', {"loss": 0.4, "bits": 2.0})
     assert path.read_bytes() == before
+
+
+def test_a_run_is_recorded_whole_or_not_at_all(tmp_path):
+    """Wherever the disk is full: a run with some of its metrics would pass for a whole one."""
+    path = tmp_path / "lab.csv"
+    evidence.append_runs(path, "x", '{"seed":0}', {"a": 0.1, "b": 2.0, "c": 1.0})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = "x", '{"seed":1}', {"a": 0.2, "b": 3.0, "c": 1.5}
+    try:
+        for room in range(len(before) - len(evidence.HEADER)):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + room, limits[1]))
+            with pytest.raises(CourseError, match="lab.csv cannot be written .*: make room"):
+                evidence.append_runs(path, *run)
+            assert len(read_runs(path)) == 3, room
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [path]
+    evidence.append_runs(path, *run)
+    assert len(read_runs(path)) == 6
 
 
 def test_two_recorders_at_a_time(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,6 +312,43 @@ def test_methods_train_what_they_should(data, bert, tmp_path, method):
     assert train(tmp_path, settings) == found
     for name, value in weights(tmp_path).items():
         assert torch.equal(value, after[name]), name
+
+
+def test_damaged_checkpoints(data, bert, tmp_path):
+    """One sentence for each; the Trainer itself would train on without an optimizer's state that is missing."""
+    settings = Settings(**SMALL | {"model": bert[0.1], "labels": 40, "epochs": 2})
+    found = train(tmp_path, settings)
+    (tmp_path / "result.json").unlink()
+    shutil.rmtree(tmp_path / "checkpoint-20")  # at the end random numbers are not read
+    last = tmp_path / "checkpoint-10"
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"):
+        content = (last / name).read_bytes()
+        (last / name).unlink()
+        with pytest.raises(
+            CourseError, match=f"checkpoint-10 is damaged .it lacks {name}.: delete it to go on"
+        ):
+            train(tmp_path, settings)
+        (last / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(CourseError, match="checkpoint-10 is damaged .*: delete it to go on") as refused:
+            train(tmp_path, settings)
+        assert "\n" not in str(refused.value)
+        (last / name).write_bytes(content)
+    (tmp_path / "checkpoint-15").mkdir()  # cut off by a kill
+    assert train(tmp_path, settings) == found and not (tmp_path / "checkpoint-15").exists()
+
+
+def test_a_kill_before_checkpoints_are_discarded_costs_nothing(data, bert, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    settings = Settings(**SMALL | {"model": bert[0.0], "labels": 8, "epochs": 5, "discard": True})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(imdb_bert, "_discard", stop)
+        train(tmp_path, settings)
+    assert last_whole(tmp_path)
+    monkeypatch.setattr(imdb_bert, "_trainer", None)
+    assert train(tmp_path, settings)["updates"] == 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "settings.json"]
 
 
 def test_weights_under_tensorflows_names(bert, tmp_path):

@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch  # noqa: F401  (before tensorflow: the other order can crash with torch's CUDA build)
+from safetensors.numpy import save
 
 from tests.small_bert import SMALL
 from utils import bert_tf, settings, span_tf, squad
@@ -193,6 +194,48 @@ def test_nothing_to_train_on(count, epochs):
 def test_a_loss_that_is_not_finite():
     with pytest.raises(CourseError, match="The loss is nan after 2 steps: take a lower rate"):
         span_tf.train(model(), windows(16), 2, float("inf"), batch=8)
+
+
+def test_a_complete_training_is_only_read(tmp_path):
+    made, calm = windows(16), {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    plain, kept, again = (model(**calm) for _ in range(3))
+    want = span_tf.train(plain, made, 2, 1e-3, batch=8)
+    assert span_tf.train(kept, made, 2, 1e-3, batch=8, resume=tmp_path / "state") == want
+    assert span_tf.train(again, made, 2, 1e-3, batch=8, resume=tmp_path / "state") == want
+    for one in (kept, again):
+        assert all(map(np.array_equal, one.get_weights(), plain.get_weights()))
+
+
+def test_states_of_other_trainings(tmp_path):
+    """Refused in one sentence each, before any weight is changed."""
+    path, made = tmp_path / "state", windows(16)
+    span_tf.train(model(), made, 1, 1e-3, batch=8, resume=path)
+    state = path.read_bytes()
+    cases = [
+        (
+            {"rate": 1e-2},
+            state,
+            "by a training with rate=0.001, and this one has rate=0.01: repeat that call",
+        ),
+        ({"seed": 1}, state, "by a training with seed=0, and this one has seed=1"),
+        ({"windows": windows(16, seed=1)}, state, "by a training with windows="),
+        (
+            {"model": model(num_hidden_layers=1)},
+            state,
+            "by the training of another model: delete it to start",
+        ),
+        ({}, state[:-40], "cannot be read .*: delete it to start again"),
+        ({}, b"no state", "cannot be read .*: delete it to start again"),
+        ({}, save({"a": np.ones(2)}), "does not hold an interrupted training: delete it to start again"),
+    ]
+    for changes, content, message in cases:
+        path.write_bytes(content)
+        given = {"model": model(), "windows": made, "epochs": 1, "rate": 1e-3, "batch": 8} | changes
+        before = given["model"].encoder.get_weights()
+        with pytest.raises(CourseError, match=message) as refused:
+            span_tf.train(**given, resume=path)
+        assert "\n" not in str(refused.value) and str(path) in str(refused.value)
+        assert all(map(np.array_equal, before, given["model"].encoder.get_weights()))
 
 
 # ---- several devices

@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import subprocess
 import sys
 from collections import Counter
@@ -294,39 +295,53 @@ def test_interrupted_training_ends_with_the_same_weights(tokenizer, tmp_path):
         run(resume=resume, every=5, watch=kill)
     assert [path.name for path in resume.parent.iterdir()] == [resume.name]
     watched = []
-    again, losses_again = run(resume=resume, every=5, watch=lambda step, _: watched.append(step))
-    assert watched == list(range(10, 20)), "goes on after the last step kept"
-    assert losses_again == losses
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, again.state_dict()[key]), key
-    assert not list(resume.parent.iterdir())
+    for steps in (list(range(10, 20)), []):
+        again, losses_again = run(resume=resume, every=5, watch=lambda step, _: watched.append(step))
+        assert watched == steps, "goes on after the last step kept, and when complete only reads"
+        watched.clear()
+        assert losses_again == losses
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, again.state_dict()[key]), key
+    assert [path.name for path in resume.parent.iterdir()] == [resume.name]
 
 
-def damage_cut(path):
+def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def damage_text(path):
-    path.write_text("not a training")
+def changed(**parts):
+    """Write other parts into a state; None leaves one out."""
+
+    def damage(path):
+        state = torch.load(path) | {name: value for name, value in parts.items() if value is not None}
+        torch.save({name: value for name, value in state.items() if parts.get(name, value) is not None}, path)
+
+    return damage
 
 
-def damage_other_model(path):
-    state = torch.load(path)
-    torch.save(state | {"model": causal(50).state_dict()}, path)
+FOUR = {"steps": 4, "peak": 2e-3, "warmup": 150, "decay": 0.05, "processes": 1}
 
 
-def damage_lost_part(path):
-    state = torch.load(path)
-    del state["losses"]
-    torch.save(state, path)
-
-
-@pytest.mark.parametrize("damage", [damage_cut, damage_text, damage_other_model, damage_lost_part])
-def test_damaged_resume_file(tmp_path, damage):
-    resume = tmp_path / "causal.interrupted"
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "interrupted is damaged, and tensors were expected: nothing was executed, delete it to start again"),
+        (lambda path: path.write_text("no training"), "interrupted is damaged"),
+        (changed(plan=None), "interrupted does not hold an interrupted training: delete it to start again"),
+        (changed(plan=FOUR | {"peak": 1e-3}), "by a training with peak=0.001, and this one has peak=0.002: repeat"),
+        (changed(plan=FOUR | {"steps": 3}), "by a training with steps=3, and this one has steps=4: repeat"),
+        (changed(checksum=5), "was written by a training on other batches: give the same ones to go on, or delete"),
+        (changed(model={}), "does not fit its model: tensor .* is missing in the file"),
+        (changed(losses=None), "lacks a part of an interrupted training: delete it to start again"),
+        (changed(optimizer={"state": {}, "param_groups": []}), "lacks a part of an interrupted training"),
+        (changed(random=[]), "lacks a part of an interrupted training"),
+    ],
+)  # fmt: skip
+def test_damaged_resume_file(tmp_path, damage, message):
+    resume, batch = tmp_path / "causal.interrupted", random_batch()
 
     def run(watch=None):
-        pretrain(causal(100), [random_batch()] * 4, causal_loss, 4, resume=resume, every=2, watch=watch)
+        pretrain(causal(100), [batch] * 4, causal_loss, 4, resume=resume, every=2, watch=watch)
 
     def kill(step, loss):
         if step == 2:
@@ -335,10 +350,33 @@ def test_damaged_resume_file(tmp_path, damage):
     with pytest.raises(Killed):
         run(kill)
     damage(resume)
-    message = "does not hold an interrupted training of this model: delete it to start again[.]$"
-    with pytest.raises(CourseError, match=message):
+    with pytest.raises(CourseError, match=message) as refused:
         run()
-    assert resume.exists()
+    assert resume.exists() and "\n" not in str(refused.value)
+
+
+def test_a_state_that_cannot_be_written(tmp_path):
+    """On a full disk: one sentence, the state before stays, and nothing else does."""
+    resume, batch = tmp_path / "causal.interrupted", random_batch()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(step, loss):
+        if step == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+
+    try:
+        with pytest.raises(
+            CourseError, match="interrupted cannot be written .*: make room, or check its rights"
+        ):
+            pretrain(causal(100), [batch] * 4, causal_loss, 4, resume=resume, every=2, watch=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == [resume]
+    watched = []
+    pretrain(
+        causal(100), [batch] * 4, causal_loss, 4, resume=resume, watch=lambda step, _: watched.append(step)
+    )
+    assert watched == [2, 3]
 
 
 def test_stream_too_short():

@@ -5,9 +5,6 @@ import json
 import os
 import pickle
 import random
-import signal
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -453,19 +450,17 @@ def test_damaged_encoders(tmp_path, name, content, message):
 
 
 class Stop(Callback):
-    """Interrupts a training at the n-th time that an event happens, as a reader's Ctrl-C or a kill does."""
+    """Interrupts a training at the n-th time that an event happens, as a reader's Ctrl-C does."""
 
     order = 90
 
-    def __init__(self, at, event="after_batch", kill=False):
-        self.at, self.kill, self.seen = at, kill, 0
+    def __init__(self, at, event="after_batch"):
+        self.at, self.seen = at, 0
         setattr(self, event, self.count)
 
     def count(self):
         self.seen += 1
         if self.seen == self.at:
-            if self.kill:
-                os.kill(os.getpid(), signal.SIGKILL)
             raise KeyboardInterrupt
 
 
@@ -512,24 +507,6 @@ def test_an_interrupted_epoch_is_trained_again_to_the_same_weights(tmp_path, cap
         assert torch.equal(torch.stack(list(learner.recorder.losses)), losses)
         assert [list(row) for row in learner.recorder.values] == [list(row) for row in values]
         assert learner.train_iter == 3 * batches
-
-
-def test_a_killed_training_goes_on_in_a_new_process(tmp_path):
-    """SIGKILL in the middle of the second epoch."""
-    code = (
-        "import torch; torch.set_num_threads(1)\nfrom pathlib import Path\nfrom tests import test_ulmfit as t\n"
-        f"folder = Path({str(tmp_path)!r})\nlearner = t.made('language model', folder)\n"
-        "t.fit(learner, t.ulmfit.Resume(folder / 'killed'), t.Stop(len(learner.dls.train) + 4, kill=True))\n"
-    )
-    env = os.environ | {"PYTHONPATH": str(root()), "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(
-        [sys.executable, "-c", code], env=env, cwd=root(), capture_output=True, text=True
-    )
-    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
-    learner = made("language model", tmp_path, seed=3)
-    assert checkpoints.read_pth(tmp_path / "killed", "")["done"] == 1
-    fit(learner, ulmfit.Resume(tmp_path / "killed"))
-    assert same(undisturbed("language model", tmp_path)[0], learner.model.state_dict())
 
 
 def test_a_complete_training_is_read_and_not_repeated(tmp_path, capsys):

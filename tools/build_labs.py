@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +19,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 from tools.environment import enter_notebook_environment, recording_environment
+from utils.downloads import write_text
 from utils.errors import CourseError
 from utils.setup_cell import BADGE_MARK, MARK, TEMPLATE, colab_badge, setup_cell
 
@@ -128,10 +128,9 @@ def record(source: Path) -> None:
     notebook = planned(source)
     notebook.cells = [c for c in notebook.cells if "raises-exception" not in c.metadata.get("tags", [])]
     env = recording_environment() | {"PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / source.name
-        script.write_text(jupytext.writes(notebook, fmt="py:percent"), "utf-8")
-        failed = subprocess.run([sys.executable, str(script)], cwd=source.parent, env=env).returncode
+    script = ROOT / "_build" / "record" / source.name  # not in a temporary folder, which a kill would leave
+    write_text(script, jupytext.writes(notebook, fmt="py:percent"))
+    failed = subprocess.run([sys.executable, str(script)], cwd=source.parent, env=env).returncode
     if failed:
         raise CourseError(
             f"Recording {source.name} failed: repair it, and the same command goes on from there."

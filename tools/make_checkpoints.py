@@ -4,10 +4,12 @@ A tokenizer, a causal and a masked Transformer, an AWD-LSTM, and the pair of AWD
 (Lab 4b) is made apart, because it needs SQuAD: `python -m tools.make_checkpoints squad`.
 
 Every model sees fresh text of the course world, never the same document twice. Two processes share the work: the masked
-model needs as long as the other two together. Interrupted Transformer trainings go on where they stopped.
+model needs as long as the other two together. Interrupted trainings go on where they stopped, but
+for an AWD-LSTM's, which begins anew: it takes 18 minutes at most.
 """
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +29,8 @@ from utils.world import Document, World, tasks
 
 SEED = 0
 FOLDER = root() / "checkpoints"
+UNFINISHED = FOLDER / "unfinished"  # states of trainings, and markers of finished parts
+FINISHED = FOLDER / "finished"  # the same, about to be removed
 # Among whole texts the masked model finds no way from a cue ("sadly") to the opinion five words on: after the first
 # part it is at chance. Its second part begins with single sentences that hold a cue, where there is little else to
 # look at, and ends with whole texts again.
@@ -123,11 +127,10 @@ def make_transformer(part: str) -> None:
             yield batch
 
     model = {"causal": causal_model, "masked": masked_model}[name](len(tokenizer))
-    if part == SENTENCES:
+    if part == SENTENCES and not state_of(part).exists():
         checkpoints.load_into(model, name)
     loss = training.causal_loss if name == "causal" else training.masked_loss(0.3, tokenizer.mask_token_id)
-    resume = FOLDER / f"{part.replace(' ', '-')}.interrupted"
-    training.pretrain(model, counted(), loss, plan, PEAK[part], resume=resume, watch=watch)
+    training.pretrain(model, counted(), loss, plan, PEAK[part], resume=state_of(part), watch=watch)
     minutes = round((time.time() - started) / 60, 1)
     recipe = {
         "steps": plan,
@@ -137,10 +140,9 @@ def make_transformer(part: str) -> None:
         "precision": training.precision(),
     }
     if part == SENTENCES:
-        parts = [
-            {key: old[key] for key in ("steps", "tokens", "minutes")}
-            for old in (checkpoints.recipe(name), recipe)
-        ]
+        old = checkpoints.recipe(name)
+        first = old.get("parts", [old])[0]  # the second part may have been saved before a kill
+        parts = [{key: each[key] for key in ("steps", "tokens", "minutes")} for each in (first, recipe)]
         recipe |= {"parts": parts} | {key: round(sum(p[key] for p in parts), 1) for key in parts[0]}
     recipe["made_by"] = "tools/make_checkpoints.py"
     checkpoints.save(name, model, model.config, recipe)
@@ -262,7 +264,8 @@ def make_squad() -> None:
         start = {name: weight.numpy() for name, weight in bert.named.items()}
         model = span_tf.SpanModel(bert, seed)
         chosen = squad.windows(Random(seed).sample(examples, SQUAD["questions"]), minilm.tokenizer())
-        span_tf.train(model, chosen, SQUAD["epochs"], SQUAD["rate"], SQUAD["batch"], seed=seed)
+        state = state_of(f"squad {seed}")
+        span_tf.train(model, chosen, SQUAD["epochs"], SQUAD["rate"], SQUAD["batch"], seed=seed, resume=state)
         tuned.append(model.get_weights())
     model.set_weights([np.mean(weights, axis=0) for weights in zip(*tuned, strict=True)])
     save_squad(span_tf.difference(model, start, SQUAD["rank"]), round((time.time() - began) / 60, 1))
@@ -318,15 +321,29 @@ def document_vectors(documents: list[Document], vocabulary: list[str], size: int
     return torch.tensor(vectors / vectors.std(), dtype=torch.float32)
 
 
+def state_of(part: str) -> Path:
+    """The file of the state of a training, from which it goes on."""
+    return UNFINISHED / f"{part.replace(' ', '-')}.state"
+
+
 def marker(part: str) -> Path:
-    """The file that says, until all parts of a run are finished, that this one is."""
-    return FOLDER / f"{part.replace(' ', '-')}.finished"
+    """The file that says that this part is finished, while others are not."""
+    return state_of(part).with_suffix(".finished")
+
+
+def finish() -> None:
+    """Remove states and markers, all at once: a part without its marker would be made again from what is there."""
+    shutil.rmtree(UNFINISHED.rename(FINISHED))
 
 
 def main(parts: list[str]) -> None:
     """Without arguments: the tokenizer, then two processes. With arguments: these parts, one after the other."""
+    shutil.rmtree(FINISHED, ignore_errors=True)
+    UNFINISHED.mkdir(parents=True, exist_ok=True)
     if parts == ["squad"]:
         make_squad()
+        for seed in range(SQUAD["seeds"]):
+            state_of(f"squad {seed}").unlink()
         return
     if parts:
         for part in parts:
@@ -335,7 +352,6 @@ def main(parts: list[str]) -> None:
                 marker(part).touch()
         return
     print("Pretraining five models, about 50 minutes on two cores.", flush=True)
-    FOLDER.mkdir(exist_ok=True)
     texts = [document.text for document in islice(World(SEED).documents("tokenizer"), 30_000)]
     training.train_tokenizer(texts, 2048).backend_tokenizer.save(str(FOLDER / "tokenizer.json"))
     command = [sys.executable, "-m", "tools.make_checkpoints"]
@@ -346,8 +362,7 @@ def main(parts: list[str]) -> None:
     failed = [process.wait() for process in running]
     if any(failed):
         sys.exit("A training stopped early: run `make checkpoints` again, it goes on where it stopped.")
-    for part in ("causal", "masked", SENTENCES, *RECURRENT):
-        marker(part).unlink()
+    finish()
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ of others and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.downloads import read_text, sha256, write_text
 from utils.errors import CourseError
+from utils.longrun import replacing
 from utils.settings import root
 
 if TYPE_CHECKING:
@@ -169,7 +168,8 @@ def save(
     if not isinstance(config, dict):
         config = {**config.to_diff_dict(), "architectures": [type(model).__name__]}
     path = folder / name / "model.safetensors"
-    _write_bytes(path, data)
+    with replacing(path) as part:
+        part.write_bytes(data)
     recipe = {**recipe, "sha256": sha256(path), "bytes": len(data)}
     if (folder / "tokenizer.json").is_file():
         recipe["tokenizer_sha256"] = sha256(folder / "tokenizer.json")
@@ -249,11 +249,3 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CourseError(f"{path} is not a JSON object: {_remedy(name)}.")
     return values
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".save-") as temporary:
-        part = Path(temporary) / path.name
-        part.write_bytes(data)
-        os.replace(part, path)

@@ -63,18 +63,18 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     """Tune a model, or go on where an earlier call was killed; returns what `result.json` in `output` keeps.
 
     These are "perplexity" of a token, "hits" (Hits@1 among all candidates) and "f1" of greedy replies, both in percent,
-    and the numbers of training turns and updates. One of several processes measures. Dropped units are drawn anew after
-    a kill, so without dropout only the weights come out the same. Raises CourseError when `output` holds a training
-    with other settings or on another number of processes, when a setting makes no sense, and what `convai.load`,
-    `dialogue.published` and `dialogue.train` raise.
+    and the numbers of training turns and updates. One of several processes measures; the state of the training is kept
+    until it has. Raises CourseError when `output` holds a training with other settings or on another number of
+    processes, when a setting makes no sense, and what `convai.load`, `dialogue.published` and `dialogue.train` raise.
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
     first = int(os.environ.get("RANK", 0)) == 0
     _check(settings, processes)
     begun = asdict(settings) | {"processes": processes}
     compare(output / "settings.json", begun)
-    result = output / "result.json"
+    result, state = output / "result.json", output / "state.pt"
     if result.exists():
+        state.unlink(missing_ok=True)
         return json.loads(read_text(result))
     model, tokenizer = _model(settings)
     room = model.config.n_positions
@@ -87,8 +87,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         write_text(output / "settings.json", json.dumps(begun, indent=2) + "\n")
     torch.manual_seed(settings.seed)
     dialogue.train(
-        model, data, updates, settings.rate, size, settings.language, settings.choice, settings.seed,
-        output / "state.pt",
+        model, data, updates, settings.rate, size, settings.language, settings.choice, settings.seed, state
     )  # fmt: skip
     found = {"turns": len(data), "updates": updates}
     if not first:
@@ -98,6 +97,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         model.save_pretrained(output / "model")
         tokenizer.save_pretrained(output / "model")
     write_text(result, json.dumps(found, indent=2) + "\n")
+    state.unlink()
     return found
 
 

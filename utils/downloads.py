@@ -14,9 +14,11 @@ import os
 import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ STARTS = {
     ".txt": b"#version",
 }  # first bytes by file ending
 LOCK = "hashes.json"
+STALE = 600.0  # seconds without a write after which a temporary file belongs to nobody
 CHUNK = 2**16  # bytes read from a server at a time
 
 
@@ -360,6 +363,7 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that readers see the old text or the new, never a part (or raise CourseError)."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -374,6 +378,14 @@ def write_text(path: Path, text: str) -> None:
         ) from None
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder."""
+    for left in folder.glob(".*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
 
 
 def unpack(archive: Path, folder: Path) -> Path:

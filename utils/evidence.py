@@ -497,26 +497,17 @@ def read_runs(path: Path) -> dict[Key, float]:
 
 
 def append_runs(path: Path, experiment: str, setting: str, metrics: dict[str, float]) -> None:
-    """Append the metrics of one run in a single write, flushed to disk, after removing a torn last line."""
+    """Add the metrics of one run, all of them or none, after removing a torn last line.
+
+    The file is written anew: after an append that was cut off between two lines, a run with some of its metrics would
+    look like a whole one.
+    """
     lines = _lines({(experiment, setting, metric): value for metric, value in metrics.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent):
-        text = _read_text(path)
-        whole = _whole_lines(text) or HEADER
-        if setting in _metrics(_parse(path, whole), experiment):
-            return  # another recording was faster
-        if whole != text:
-            write_text(path, whole)
-        try:
-            with path.open("ab") as file:
-                file.write(lines.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise CourseError(
-                f"{path} cannot be written ({error.strerror}): make room and run `make evidence` again, "
-                "which keeps the runs recorded so far."
-            ) from None
+        whole = _whole_lines(_read_text(path)) or HEADER
+        if setting not in _metrics(_parse(path, whole), experiment):  # else another recording was faster
+            write_text(path, whole + lines)
 
 
 def sort_runs(path: Path) -> None:

@@ -64,8 +64,8 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
 
     These are the accuracy on held-out training reviews ("validation"), on the test reviews ("test", if wanted), the
     numbers of training reviews and updates, and the share of the weights that were trained. Raises CourseError when
-    `output` holds a training with other settings or on another number of processes, when a setting makes no sense,
-    when there is too little text, when a GPU runs out of memory, and what `imdb.reviews` raises.
+    `output` holds a training with other settings, on another number of processes, or with a damaged checkpoint, when a
+    setting makes no sense, there is too little text, or a GPU runs out of memory, and what `imdb.reviews` raises.
     """
     import torch
 
@@ -75,16 +75,30 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     result = output / "result.json"
     compare(output / "settings.json", begun)
     if result.exists():
+        _discard(output, settings)
         return json.loads(read_text(result))
     chosen, held = choose(reviews("train"), settings)
-    trainer, tokenizer = _trainer(output, settings, devices, chosen)
+    mark = _mark()
+    trainer, tokenizer = _trainer(output, settings, devices, chosen, mark)
     start = last_whole(output)
+    if start:
+        _need_parts(Path(start))
     if trainer.is_world_process_zero():
+        for path in output.glob("checkpoint-*"):
+            if not _whole(path):
+                shutil.rmtree(path)
         write_text(output / "settings.json", json.dumps(begun, indent=2) + "\n")
         if start:
             print(f"{output}: going on from {Path(start).name}")
     try:
-        trainer.train(resume_from_checkpoint=start)
+        try:
+            trainer.train(resume_from_checkpoint=start)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # what its files make torch, safetensors and transformers raise
+            if not start or mark.began:
+                raise
+            raise CourseError(_damaged(Path(start), " ".join(str(error).split()))) from None
         found = {"validation": _accuracy(trainer, tokenizer, held, settings)}
         if settings.test:
             found["test"] = _accuracy(trainer, tokenizer, reviews("test"), settings)
@@ -100,13 +114,17 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         "share": sum(n for n, trained in sizes if trained) / sum(n for n, _ in sizes),
     }
     if trainer.is_world_process_zero():
-        if settings.discard:
-            for path in output.glob("checkpoint-*"):
-                shutil.rmtree(path)
-        else:
+        if not settings.discard:
             trainer.save_model(str(output / "model"))
         write_text(result, json.dumps(found, indent=2) + "\n")
+        _discard(output, settings)
     return found
+
+
+def _discard(output: Path, settings: Settings) -> None:
+    """Remove checkpoints that nobody wants; not before the result is written, or a kill would cost the training."""
+    for path in output.glob("checkpoint-*") if settings.discard else ():
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def choose(pool: list[Review], settings: Settings) -> tuple[list[Review], list[Review]]:
@@ -141,12 +159,24 @@ def processes() -> int:
 
 def last_whole(output: Path) -> str | None:
     """The newest checkpoint that all processes finished writing, or None; one cut off by a kill is passed over."""
-    found = [
-        (int(path.name.rpartition("-")[2]), path)
-        for path in output.glob("checkpoint-*")
-        if all((path / f"{MARK}-{rank}").exists() for rank in range(processes()))
-    ]
+    found = [(int(p.name.rpartition("-")[2]), p) for p in output.glob("checkpoint-*") if _whole(p)]
     return str(max(found)[1]) if found else None
+
+
+def _whole(checkpoint: Path) -> bool:
+    return all((checkpoint / f"{MARK}-{rank}").exists() for rank in range(processes()))
+
+
+def _need_parts(checkpoint: Path) -> None:
+    """Raise CourseError where a file is missing: the Trainer itself would go on in silence, with a new optimizer."""
+    ranks = ["rng_state.pth"] if processes() == 1 else [f"rng_state_{r}.pth" for r in range(processes())]
+    for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", *ranks):
+        if not (checkpoint / name).exists():
+            raise CourseError(_damaged(checkpoint, f"it lacks {name}"))
+
+
+def _damaged(checkpoint: Path, how: str) -> str:
+    return f"{checkpoint} is damaged ({how}): delete it to go on from the checkpoint before it."
 
 
 def _check(settings: Settings, devices: int) -> None:
@@ -165,7 +195,7 @@ def _check(settings: Settings, devices: int) -> None:
 
 
 def _trainer(
-    output: Path, settings: Settings, devices: int, chosen: list[Review]
+    output: Path, settings: Settings, devices: int, chosen: list[Review], mark: TrainerCallback
 ) -> tuple[Trainer, PreTrainedTokenizerBase]:
     import torch
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
@@ -198,7 +228,7 @@ def _trainer(
         arguments,
         train_dataset=_encoded(tokenizer, chosen, settings.length),
         data_collator=DataCollatorWithPadding(tokenizer),
-        callbacks=[_mark()],
+        callbacks=[mark],
     )
     return trainer, tokenizer
 
@@ -272,10 +302,17 @@ def _accuracy(
 
 
 def _mark() -> TrainerCallback:
-    """A callback by which each process marks the checkpoint that it has just finished."""
+    """A callback by which each process marks the checkpoint that it has just finished, and knows whether it began."""
     from transformers import TrainerCallback
 
     class Mark(TrainerCallback):
+        began = False  # whether all of a checkpoint was read
+
+        def on_step_begin(self, *_, **__):
+            self.began = True
+
+        on_train_end = on_step_begin
+
         def on_save(self, args, state, control, **_):
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             (folder / f"{MARK}-{args.process_index}").touch()

@@ -1,17 +1,56 @@
-"""What the long trainings of the `full` profile share: settings that explain themselves, a folder, a command line."""
+"""What the long trainings share: files that are whole, settings that explain themselves, a folder, a command line."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from utils.downloads import read_text
 from utils.errors import CourseError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` for a new file, which then takes its place: `path` is the old file or the new, never a part.
+
+    What a kill leaves of the new file is overwritten the next time. Raises CourseError where it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors have their own for a full disk
+        part.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise CourseError(
+            f"{path} cannot be written ({reason}): make room, or check its rights; the same call then goes on."
+        ) from None
+
+
+def need_plan(path: Path, before: Any, now: dict[str, Any]) -> None:
+    """Raise CourseError where the training whose state is in the file `path` had another plan, or the file has none."""
+    remedy = "delete it to start again"
+    if not isinstance(before, dict):
+        raise CourseError(f"{path} does not hold an interrupted training: {remedy}.")
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise CourseError(
+                f"{path} was written by a training with {name}={before.get(name)!r}, and this one has "
+                f"{name}={value!r}: repeat that call to go on, or {remedy}."
+            )
 
 
 def setting(default: Any, what: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from fastai.text.all import (
 
 from utils.checkpoints import fill, read_pth
 from utils.errors import CourseError
+from utils.longrun import replacing
 
 RECORDS = ("lrs", "iters", "losses", "values")  # what fastai's recorder keeps of each batch or epoch
 
@@ -119,10 +119,8 @@ class Resume(Callback):
             "records": {key: getattr(recorder, key) for key in RECORDS},
             "smooth": [recorder.smooth_loss.count, recorder.smooth_loss.val],
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_name(f".{self.file.name}.part")
-        torch.save(_plain(state), part)
-        os.replace(part, self.file)  # the old state or the new one, never a part
+        with replacing(self.file) as part:
+            torch.save(_plain(state), part)
 
     def _restore(self) -> None:
         kept, loader, recorder = self.kept, self.dls.train, self.learn.recorder

@@ -6,16 +6,22 @@ states, as in Devlin et al. (2019), section 4.2. Windows are those of `squad.win
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 
 from utils import checkpoints, minilm, squad
 from utils.bert_tf import INPUTS, MASKED, Bert, Config, check_vocabulary, load_safetensors, need_tf_keras
 from utils.errors import CourseError
+from utils.longrun import need_plan, replacing
 from utils.settings import quiet
 
 with quiet():
@@ -87,20 +93,27 @@ def train(
     batch: int = 16,
     warmup: float = 0.1,
     seed: int = 0,
+    resume: Path | None = None,
+    every: int = 200,
 ) -> list[float]:
     """Tune all weights on the windows; returns the loss of each step in nats.
 
     AdamW with weight decay 0.01 (norms and biases apart), gradients clipped to norm 1, a rate that rises over the first
     `warmup` of all steps and falls to 0, as in BERT's `run_squad.py`. Dropout and order follow `seed`. A model that was
-    made in the scope of a `tf.distribute.MirroredStrategy` trains on all its devices, which share each batch. Raises
-    CourseError where there is nothing to train on, or a loss that is not finite.
+    made in the scope of a `tf.distribute.MirroredStrategy` trains on all its devices, which share each batch.
+
+    With `resume` the state is kept in that file every `every` steps and at the end: a later call goes on from there and
+    ends with the same weights, unless units are dropped, since TensorFlow doesn't show where its random numbers stand.
+    Where the training is complete it only reads the weights; remove the file when what was made of them is safe.
+
+    Raises CourseError where there is nothing to train on, for a loss that is not finite, and for a file that is damaged
+    or of another training.
     """
     steps = epochs * -(-len(windows) // batch)
     if steps < 1:
         raise CourseError(
             f"{len(windows)} windows and {epochs} epochs make no training: give at least one of each."
         )
-    tf.random.set_seed(seed)
     random = Random(f"batches {seed}")
     devices = model.distribute_strategy
     with devices.scope():
@@ -134,21 +147,78 @@ def train(
     def step_together(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
         return devices.reduce("SUM", devices.run(share, (inputs, labels)), axis=None)
 
-    if isinstance(devices, tf.distribute.MirroredStrategy):
-        step = step_together
+    together = isinstance(devices, tf.distribute.MirroredStrategy)
+    if together or resume:
         with devices.scope():
             model(squad.batch(windows[:1]))  # builds the head on all devices
             optimizer.build(model.trainable_weights)
+    if together:
+        step = step_together
     found: list[float] = []
+    plan = {"epochs": epochs, "rate": rate, "batch": batch, "warmup": warmup, "seed": seed}
+    if resume:
+        plan["windows"] = _checksum(windows)
+        found = _restore(resume, plan, steps, model, optimizer)
+    tf.random.set_seed(seed + len(found))
+    done = len(found)
     with tqdm(total=steps, desc="training", leave=False) as bar:
         for _ in range(epochs):
             for chosen in batches(windows, batch, random):
+                bar.update()
+                if done:
+                    done -= 1
+                    continue
                 at = (len(found) + 1) / steps
                 optimizer.learning_rate.assign(rate * min(at / warmup, (1 - at) / (1 - warmup)))
                 found.append(float(step(squad.batch(chosen), squad.labels(chosen))))
                 if not np.isfinite(found[-1]):
                     raise CourseError(f"The loss is {found[-1]} after {len(found)} steps: take a lower rate.")
-                bar.update()
+                if resume and (len(found) % every == 0 or len(found) == steps):
+                    _keep(resume, plan, found, _state(model, None if len(found) == steps else optimizer))
+    return found
+
+
+def _checksum(windows: Sequence[squad.Window]) -> int:
+    """The checksum of all that training sees of the windows."""
+    checksum = 0
+    for window in windows:
+        checksum = zlib.crc32(window.input_ids.tobytes(), checksum)
+        checksum = zlib.crc32(np.array([window.first, window.start, window.end]).tobytes(), checksum)
+    return checksum
+
+
+def _state(model: SpanModel, optimizer: tf_keras.optimizers.Optimizer | None) -> dict[str, tf.Variable]:
+    """What a training changes, by place; a complete one needs its optimizer no more."""
+    parts = {"model": model.weights, "optimizer": optimizer.variables if optimizer else []}
+    return {f"{part}/{i}": variable for part, those in parts.items() for i, variable in enumerate(those)}
+
+
+def _keep(path: Path, plan: dict[str, Any], found: list[float], state: dict[str, tf.Variable]) -> None:
+    values = zip(state, tf_keras.backend.batch_get_value(list(state.values())), strict=True)
+    tensors = {name: np.asarray(value) for name, value in values} | {"losses": np.array(found)}
+    with replacing(path) as part:
+        save_file(tensors, part, {"plan": json.dumps(plan)})
+
+
+def _restore(
+    path: Path, plan: dict[str, Any], steps: int, model: SpanModel, optimizer: tf_keras.optimizers.Optimizer
+) -> list[float]:
+    """Put back what `_keep` wrote; the losses so far."""
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="np") as file:
+            before = json.loads((file.metadata() or {}).get("plan", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CourseError(f"{path} cannot be read ({error}): delete it to start again.") from None
+    need_plan(path, before, plan)
+    found = tensors.pop("losses", np.empty(0)).tolist()
+    state = _state(model, None if len(found) == steps else optimizer)
+    shapes = {name: tuple(variable.shape) for name, variable in state.items()}
+    if shapes != {name: value.shape for name, value in tensors.items()}:
+        raise CourseError(f"{path} was written by the training of another model: delete it to start again.")
+    tf_keras.backend.batch_set_value([(variable, tensors[name]) for name, variable in state.items()])
     return found
 
 

@@ -7,21 +7,23 @@ tokens, so that little is padded and each shape is met again.
 from __future__ import annotations
 
 import math
-import os
-import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers.utils import logging
 
+from utils.checkpoints import fill, read_pth
 from utils.errors import CourseError
+from utils.longrun import need_plan, replacing
 from utils.settings import progress
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import Tensor
     from torch.nn import Module
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -187,11 +189,12 @@ def pretrain(
 
     Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
     takes its share of the batches and gradients are averaged; all must start from the same weights. With `resume` the
-    state is kept in that file every `every` steps; a later call goes on from there and ends with the same weights
-    (unless the model drops units: those random numbers are not kept), and the file is removed at the end.
-    `watch(step, loss)` is called after each step.
+    state is kept in that file every `every` steps and at the end, torch's random numbers with it: a later call goes on
+    from there, on the same stream from its beginning, and ends with the same weights. Where the training is complete it
+    only reads them; remove the file when what was made of them is safe. `watch(step, loss)` is called after each step.
 
-    Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory.
+    Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory, and for a file
+    that is damaged or of another training.
     """
     from accelerate import Accelerator
 
@@ -203,8 +206,15 @@ def pretrain(
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98), fused=True)
-    losses = _restore(resume, model, optimizer) if resume else []
-    supply = iter(stream)
+    plan = {
+        "steps": steps,
+        "peak": peak,
+        "warmup": warmup,
+        "decay": decay,
+        "processes": accelerator.num_processes,
+    }
+    kept = _restore(resume, plan, model, optimizer) if resume and resume.exists() else {}
+    losses, supply, checksum = kept.get("losses", []), iter(stream), 0
     for step in progress(range(steps), "training", steps):
         share = [next(supply, None) for _ in range(accelerator.num_processes)]
         batch = share[accelerator.process_index]
@@ -212,7 +222,15 @@ def pretrain(
             raise CourseError(
                 f"The text was used up after {step} of {steps} steps: give more text or fewer steps."
             )
+        checksum = _checksum(share, checksum) if resume else 0
         if step < len(losses):
+            if step + 1 == len(losses):
+                if checksum != kept["checksum"]:
+                    raise CourseError(
+                        f"{resume} was written by a training on other batches: give the same ones to go on, or delete "
+                        "it to start again."
+                    )
+                _set_random(kept["random"][accelerator.process_index])
             continue
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, steps, peak, warmup)
@@ -237,34 +255,59 @@ def pretrain(
             )
         if watch:
             watch(step, losses[-1])
-        if resume and (step + 1) % every == 0 and accelerator.is_main_process:
-            _keep(resume, model, optimizer, losses)
-    if resume and accelerator.is_main_process:
-        resume.unlink(missing_ok=True)
+        if resume and ((step + 1) % every == 0 or step + 1 == steps):
+            state = {"plan": plan, "losses": losses, "checksum": checksum, "model": model.state_dict()}
+            _keep(resume, state, optimizer if step + 1 < steps else None, accelerator)
     model.eval()
     return losses
 
 
-def _keep(path: Path, model: Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".resume-") as folder:
-        torch.save(state, Path(folder) / "state")
-        os.replace(Path(folder) / "state", path)
+def _checksum(share: Sequence[Tensor | dict[str, Tensor]], checksum: int) -> int:
+    """The checksum of all batches so far, goes on from that of those before."""
+    for batch in share:
+        for tensor in batch.values() if isinstance(batch, dict) else [batch]:
+            checksum = zlib.crc32(tensor.cpu().numpy().tobytes(), checksum)
+    return checksum
 
 
-def _restore(path: Path, model: Module, optimizer: torch.optim.Optimizer) -> list[float]:
-    if not path.exists():
-        return []
+def _keep(
+    path: Path, state: dict[str, Any], optimizer: torch.optim.Optimizer | None, accelerator: Accelerator
+) -> None:
+    """Write the state of a training; a complete one needs its optimizer no more."""
+    from accelerate.utils import gather_object
+
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    state["random"] = gather_object([[torch.get_rng_state(), *cuda]])  # of each process
+    if optimizer:
+        state["optimizer"] = optimizer.state_dict()
+    if accelerator.is_main_process:
+        with replacing(path) as part:
+            torch.save(state, part)
+
+
+def _restore(
+    path: Path, plan: dict[str, Any], model: Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put back the weights and the optimizer's state that `_keep` wrote; all that it wrote."""
+    remedy = "delete it to start again"
+    state = read_pth(path, remedy)
+    need_plan(path, state.get("plan"), plan)
     try:
-        state = torch.load(path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return state["losses"]
-    except Exception:
-        raise CourseError(
-            f"{path} does not hold an interrupted training of this model: delete it to start again."
-        ) from None
+        if len(state["random"]) != plan["processes"] or not isinstance(state["checksum"], int):
+            raise ValueError
+        fill(model, state["model"], str(path), remedy)
+        if len(state["losses"]) < plan["steps"]:
+            optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CourseError(f"{path} lacks a part of an interrupted training: {remedy}.") from None
+    return state
+
+
+def _set_random(states: Sequence[Tensor]) -> None:
+    """Let torch draw on, on the CPU and on this process's GPU, where it stood."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[1])
 
 
 @torch.no_grad()

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -65,6 +67,16 @@ def grade_one(submission: Submission, assignment: str, class_: Class, closed: bo
     half.replace(target)
 
 
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed: it would wait for work for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _announce(todo: int, done: list[judge.Graded], cores: int) -> None:
     each = sum(graded.seconds for graded in done) / len(done) if done else EXPECTED
     likely, longest = (max(1, round(todo * seconds / cores / 60)) for seconds in (each, judge.SUBMISSION))
@@ -118,7 +130,7 @@ def _grade_all(
 ) -> dict[Path, judge.Graded]:
     fork = multiprocessing.get_context("fork")
     results = {}
-    with ProcessPoolExecutor(workers, mp_context=fork) as pool:
+    with ProcessPoolExecutor(workers, mp_context=fork, initializer=_end_with_parent) as pool:
         futures = {
             pool.submit(grade_one, submission, assignment, class_, closed, at): path
             for path, (submission, at) in todo.items()
