@@ -71,6 +71,7 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
     Raises CourseError when a file is missing or the weights, or the tokenizer they were trained with, are not
     those of the recipe.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / name / "model.safetensors"
@@ -84,9 +85,11 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
                 f"{file} is not what {name}/recipe.json names, expected SHA-256 {expected[key]} and found "
                 f"{found}: {_remedy(name)}."
             )
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CourseError(f"{path} holds no tensors ({_line(error)}): {_remedy(name)}.") from None
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
 def load_into(model: Module, name: str, folder: Path = FOLDER) -> None:
@@ -169,7 +172,7 @@ def save(
     if not isinstance(config, dict):
         config = {**config.to_diff_dict(), "architectures": [type(model).__name__]}
     path = folder / name / "model.safetensors"
-    _write_bytes(path, data)
+    write_bytes(path, data)
     recipe = {**recipe, "sha256": sha256(path), "bytes": len(data)}
     if (folder / "tokenizer.json").is_file():
         recipe["tokenizer_sha256"] = sha256(folder / "tokenizer.json")
@@ -251,7 +254,8 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     return values
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that readers, other processes among them, see the old bytes or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".save-") as temporary:
         part = Path(temporary) / path.name

@@ -3,7 +3,8 @@
 A lab `NAME` keeps its single runs in `evidence/runs/NAME.csv` (one line per run and metric) and its rows in
 `evidence/NAME.json` (one object per measurement). In the `full` profile both live below `evidence/full/`.
 
-- While recording (COURSE_RECORD=1) a lab runs every setting that the CSV lacks and writes its rows.
+- While recording (COURSE_RECORD=1) a lab runs every setting that the CSV lacks and writes its rows. The runs may go on
+  side by side (COURSE_JOBS) or on a cluster (COURSE_SCHEDULER); only this process writes.
 - Otherwise it runs only its live settings, reads the others from the CSV, checks that the live values fall
   inside the recorded prediction interval, and that the rows still follow from the runs.
 - In `full`, when not recording, a lab stands alone: every setting is run, nothing is compared or written.
@@ -25,10 +26,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import settings as course
+from utils import spread
 from utils.downloads import write_text
 from utils.errors import CourseError
 from utils.intervals import Interval, decimals, format_interval, prediction_interval
@@ -253,8 +256,9 @@ class Lab:
         missing = {key: setting for key, setting in settings.items() if key not in recorded}
         done = len(settings) - len(missing)
         print(f"{experiment}: {done} of {len(settings)} runs are recorded, {len(missing)} to go")
-        for key, setting in course.progress(missing.items(), desc=experiment, total=len(missing)):
-            append_runs(self._csv, experiment, key, _run(experiment, run, setting))
+        found = spread.unordered(partial(_run, experiment, run), missing)
+        for key, metrics in course.progress(found, desc=experiment, total=len(missing)):
+            append_runs(self._csv, experiment, key, metrics)
         if recorded.keys() - settings:
             print(f"{experiment}: {len(recorded.keys() - settings)} recorded runs belong to no setting of it")
         sort_runs(self._csv)
