@@ -1,5 +1,6 @@
 """Dask workers made for recorded runs, on any machine with a clone: `make worker SCHEDULER=tcp://host:8786`."""
 
+import signal
 import subprocess
 import sys
 
@@ -29,8 +30,13 @@ def main(scheduler: str, workers: str = "1") -> None:
         "--no-dashboard",
     ]
     env = recording_environment() | {"PYTHONPATH": str(ROOT)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     started = [subprocess.Popen(command, env=env) for _ in range(int(workers))]
-    sys.exit(max(process.wait() for process in started))
+    try:
+        sys.exit(max(process.wait() for process in started))
+    finally:
+        for process in started:
+            process.terminate()
 
 
 if __name__ == "__main__":

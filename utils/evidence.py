@@ -76,6 +76,11 @@ class Lab:
         self._csv = self._folder / "runs" / f"{name}.csv"
         self._json = self._folder / f"{name}.json"
         self._rows: dict[str, dict] = {}
+        self._sent: dict[Key, float] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker, which may look at the runs that are recorded now, and records none."""
+        return self.__dict__ | {"_sent": read_runs(self._csv)}
 
     @property
     def _alone(self) -> bool:
@@ -105,7 +110,11 @@ class Lab:
                 raise CourseError(f"Sweep {experiment!r} of lab {self.name} lists the setting {key} twice.")
             wanted[key] = setting
         shown = [key for key, setting in wanted.items() if live(setting)]
-        if self._alone:
+        if self._sent is not None:
+            recorded = fresh = _metrics(self._sent, experiment)
+            if not wanted.keys() <= recorded.keys():
+                raise spread.NotRecorded(experiment)
+        elif self._alone:
             recorded = fresh = self._run_all(experiment, run, wanted)
         elif self.recording:
             recorded = fresh = self._run_missing(experiment, run, wanted)

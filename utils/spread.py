@@ -41,6 +41,8 @@ VERSIONS = (
 ).split()
 PATIENCE = 60  # seconds to wait for a scheduler, and for a worker
 
+LATER = None  # the answer of a worker that can't do a task
+
 _at_work = threading.Lock()
 _loaded: tuple[str, Any] = ("", None)  # the function that this worker has at hand, and its name
 
@@ -49,17 +51,16 @@ def unordered(function: Callable[[Any], T], tasks: Mapping[str, Any]) -> Iterato
     """Yield (name, function(task)) of each task as soon as it is done.
 
     With COURSE_JOBS=1 and no COURSE_SCHEDULER, which is the default, this is a plain loop in the order of `tasks`.
-    Otherwise joblib hands the tasks out. A worker that dies is replaced by another one. Raises CourseError where the
-    function can't be sent, where no scheduler answers, it has no worker, or a worker is not made for this work; and
-    what a task raises. Whoever stops listening loses only the tasks that are being worked on.
+    Otherwise joblib hands the tasks out. A worker that dies is replaced by another one, and a task that needs runs
+    which are not recorded yet is done here. `function` never returns None. Raises CourseError where it can't be sent,
+    where no scheduler answers, it has no worker, or a worker is not made for this work; and what a task raises. Whoever
+    stops listening loses only the tasks that are being worked on.
     """
     jobs, scheduler = settings.jobs(), settings.scheduler()
     if jobs == 1 and not scheduler:
         for name, task in tasks.items():
             yield name, function(task)
         return
-    parcel, shared = _packed(function)
-    digest, here = hashlib.sha256(parcel).hexdigest(), _facts(shared)
 
     def work(
         *call: Any,
@@ -71,12 +72,15 @@ def unordered(function: Callable[[Any], T], tasks: Mapping[str, Any]) -> Iterato
     left = dict(tasks)
     while left:
         before = len(left)
+        parcel, shared = _packed(function)
+        digest, here = hashlib.sha256(parcel).hexdigest(), _facts(shared)
         pool, lost = _pool(jobs, scheduler, parcel)
         calls = [(work, (parcel, digest, here, name, task), {}) for name, task in left.items()]
         try:
             for name, result in pool(calls):
-                del left[name]
-                yield name, result
+                if result is not LATER:
+                    del left[name]
+                    yield name, result
         except lost as error:
             if len(left) < before:
                 continue  # with new workers, which get the parcel anew
@@ -89,6 +93,16 @@ def unordered(function: Callable[[Any], T], tasks: Mapping[str, Any]) -> Iterato
                 f"A worker can't import {error.name}: start the workers of {scheduler or 'this machine'} in a clone of "
                 f"the course, with `make worker SCHEDULER={scheduler or 'ADDRESS'}`."
             ) from None
+        if left:
+            name = next(iter(left))
+            yield (
+                name,
+                function(left.pop(name)),
+            )  # what this one asks for is recorded now, perhaps for the others, too
+
+
+class NotRecorded(Exception):
+    """A task asks, on a worker, for runs that are not recorded yet: only the recording itself can record them."""
 
 
 # ---- this side
@@ -256,6 +270,8 @@ def _work(parcel: np.ndarray, digest: str, there: dict[str, Any], name: str, tas
         _set_threads(there["threads"])
         with parallel_config(backend="sequential"):  # what scikit-learn would spread over the cluster
             return name, _loaded[1](task)
+    except NotRecorded:
+        return name, LATER
     finally:
         _at_work.release()
 
