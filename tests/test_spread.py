@@ -82,14 +82,14 @@ def begin(folder: Path, **spreading: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> str:
     """What a recording that ended well wrote to standard error."""
-    errors = process.communicate(timeout=120)[1]
+    errors = process.communicate(timeout=400)[1]
     assert process.returncode == 0, errors
     return errors
 
 
 def sentence(process: subprocess.Popen[str]) -> str:
     """The last line of a recording that failed."""
-    errors = process.communicate(timeout=120)[1]
+    errors = process.communicate(timeout=400)[1]
     assert process.returncode == 1, errors
     return errors.strip().splitlines()[-1]
 
@@ -136,7 +136,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait(20)
 
 
-def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it does not happen"

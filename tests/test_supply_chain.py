@@ -75,8 +75,8 @@ ALLOWED = {
 def risks(path: Path) -> set[str]:
     """The names of what a Python file uses that can execute what it reads."""
     names: dict[str, str] = {"eval": "builtins.eval", "exec": "builtins.exec"}
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {
                 each.asname or each.name.partition(".")[0]: each.name for each in node.names if each.asname
@@ -96,7 +96,7 @@ def risks(path: Path) -> set[str]:
 
     found = set()
     safe = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call):
             given = {each.arg: ast.unparse(each.value) for each in node.keywords}
             if given.get("trust_remote_code", "False") != "False":
@@ -104,7 +104,7 @@ def risks(path: Path) -> set[str]:
             name = full(node.func)
             if name in UNLESS and given.get(UNLESS[name][0]) == UNLESS[name][1] and name != "yaml.load":
                 safe.add(node.func)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name | ast.Attribute) and node not in safe:
             name = full(node)
             method = node.attr if isinstance(node, ast.Attribute) else ""

@@ -24,7 +24,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ FIELDS: dict[str, type] = {
     "seeds": int,
 }
 LEVEL = 0.99  # of the recorded prediction interval, for all live points of one check together
+_depth = 0  # how many runs are going on, each within the one before
 TOLERANCE = 1e-6  # largest difference, relative or absolute, between a recomputed number and the recorded one
 
 
@@ -615,8 +616,14 @@ def _metrics(runs: dict[Key, float], experiment: str) -> Runs:
 
 
 def _run(experiment: str, run: Callable[..., dict[str, float]], setting: Setting) -> dict[str, float]:
-    course.seed_everything(int(setting.get("seed", 0)))
-    metrics = run(**setting)
+    global _depth
+    _depth += 1
+    try:  # a run that asks for runs of another sweep draws on as if they had been recorded before
+        with course.same_random() if _depth > 1 else nullcontext():
+            course.seed_everything(int(setting.get("seed", 0)))
+            metrics = run(**setting)
+    finally:
+        _depth -= 1
     if not isinstance(metrics, dict) or not metrics:
         raise CourseError(
             f"A run of {experiment!r} at {setting} returned {metrics!r}: it must return its metrics by name."

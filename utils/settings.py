@@ -92,6 +92,22 @@ def seed_everything(seed: int) -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
+@contextmanager
+def same_random() -> Iterator[None]:
+    """Leave the random numbers of Python, numpy and torch (CPU) afterwards as if nothing had been drawn in between."""
+    import numpy as np
+
+    torch = sys.modules.get("torch")
+    python, numpy, own = random.getstate(), np.random.get_state(), torch and torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if torch:
+            torch.set_rng_state(own)
+
+
 def device(
     cpu_time: str = "10 to 50 times the minutes that the lab's header states for a GPU",
 ) -> torch.device:
