@@ -52,8 +52,9 @@ FIELDS: dict[str, type] = {
     "seeds": int,
 }
 LEVEL = 0.99  # of the recorded prediction interval, for all live points of one check together
-_depth = 0  # how many runs are going on, each within the one before
 TOLERANCE = 1e-6  # largest difference, relative or absolute, between a recomputed number and the recorded one
+
+_depth = 0  # how many runs are going on, each within the one before
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ FRAMEWORKS = ("torch", "tensorflow")  # in the order in which they can be import
 VERSIONS = (
     "cloudpickle fastai joblib numpy pandas scikit-learn scipy tensorflow tf_keras tokenizers torch transformers"
 ).split()
-PATIENCE = 60  # seconds to wait for a scheduler, and for a worker
+PATIENCE = 60  # seconds to wait for a scheduler, and for a worker; ten times that for one in place of those that died
 
 LATER = None  # the answer of a worker that can't do a task
 
@@ -71,10 +71,10 @@ def unordered(function: Callable[[Any], T], tasks: Mapping[str, Any]) -> Iterato
 
     left = dict(tasks)
     while left:
-        before = len(left)
+        before, begun = len(left), len(left) < len(tasks)
         parcel, shared = _packed(function)
         digest, here = hashlib.sha256(parcel).hexdigest(), _facts(shared)
-        pool, lost = _pool(jobs, scheduler, parcel)
+        pool, lost = _pool(jobs, scheduler, parcel, 10 * PATIENCE if begun else PATIENCE)
         calls = [(work, (parcel, digest, here, name, task), {}) for name, task in left.items()]
         try:
             for name, result in pool(calls):
@@ -179,7 +179,9 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _pool(jobs: int, scheduler: str, parcel: np.ndarray) -> tuple[Parallel, tuple[type[Exception], ...]]:
+def _pool(
+    jobs: int, scheduler: str, parcel: np.ndarray, patience: int
+) -> tuple[Parallel, tuple[type[Exception], ...]]:
     """joblib's pool of workers, and the errors by which it says that workers died."""
     from joblib import Parallel, parallel_config
 
@@ -193,7 +195,7 @@ def _pool(jobs: int, scheduler: str, parcel: np.ndarray) -> tuple[Parallel, tupl
 
     from distributed import KilledWorker
 
-    client = _client(scheduler)
+    client = _client(scheduler, patience)
     with parallel_config(backend=_dask(client, parcel)):
         return Parallel(**options | {"n_jobs": -1, "pre_dispatch": "all"}), (CancelledError, KilledWorker)
 
@@ -218,11 +220,11 @@ def _dask(client: Client, parcel: np.ndarray) -> Any:
     return Backend(client=client, scatter=[parcel])
 
 
-def _client(scheduler: str) -> Client:
+def _client(scheduler: str, patience: int) -> Client:
     """The connection to a scheduler that has a worker."""
     client = _connection(scheduler)
     try:
-        client.wait_for_workers(1, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=patience)
     except asyncio.TimeoutError:
         raise CourseError(
             f"The scheduler {scheduler} has no worker: start one in a clone of the course, with "
