@@ -5,7 +5,7 @@ TEACHING := .venv-teaching
 NOTEBOOK_FOLDERS := $(wildcard labs chapters)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test labs labs-text evidence assignments codes grade figures checkpoints lint links lock clean
+.PHONY: help book test labs labs-text evidence worker assignments codes grade figures checkpoints lint links lock licenses clean
 .PHONY: python book-installed course-installed teaching-installed
 
 help: ## list the targets
@@ -24,8 +24,11 @@ labs: course-installed ## run labs/*.py and write labs/*.ipynb with their output
 labs-text: course-installed ## write changed prose, badge and setup cell into labs/*.ipynb, outputs kept, nothing run (LAB=...)
 	@$(BIN)/python -m tools.build_labs --text $(LAB)
 
-evidence: course-installed ## measure again what evidence/ lacks, with every recorded seed (resumable; LAB=...)
-	@$(BIN)/python -m tools.build_labs --record $(LAB)
+evidence: course-installed ## measure again what evidence/ lacks, with every recorded seed (resumable; LAB=..., JOBS=2 or SCHEDULER=tcp://host:8786)
+	@$(if $(JOBS),COURSE_JOBS="$(JOBS)") $(if $(SCHEDULER),COURSE_SCHEDULER="$(SCHEDULER)") $(BIN)/python -m tools.build_labs --record $(LAB)
+
+worker: course-installed ## work for a `make evidence` that names the same SCHEDULER=tcp://host:8786 (JOBS=2: two workers)
+	@$(BIN)/python -m tools.worker "$(SCHEDULER)" $(JOBS)
 
 assignments: teaching-installed ## build notebooks, solutions and autograders of the assignments (ASSIGNMENT=..., CLASS=class.yml)
 	@$(TEACHING)/bin/python -m tools.assignments build $(ASSIGNMENT) $(if $(CLASS),--class "$(CLASS)")
@@ -51,6 +54,9 @@ links: book-installed ## check every external link of the book (needs the networ
 
 lock: ## make requirements*.txt again from requirements/*.in (needs uv; UPGRADE=1: newest versions)
 	@tools/lock.sh
+
+licenses: course-installed ## write requirements/LICENSES.md, the licenses of all locked packages
+	@$(BIN)/python -m tools.licenses
 
 clean: ## remove the built book and caches (.venv, labs and evidence stay)
 	@rm -rf _build .pytest_cache .ruff_cache .hypothesis

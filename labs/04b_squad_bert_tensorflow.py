@@ -828,9 +828,10 @@ lab.conclude("world-wording", wording, seeds=3)
 # %%
 def broken_run(fault, seed):
     """F1 on the test in percent of a tuned reader whose encoder was written and loaded with a fault."""
-    model, source = trained("pretrained", seed), folder / "tuned.ckpt"
-    bert_tf.write_checkpoint(model.encoder.named, source)
-    loaded = span_tf.SpanModel(faulty(fault, source, seed))
+    model = trained("pretrained", seed)
+    with tempfile.TemporaryDirectory() as own:
+        bert_tf.write_checkpoint(model.encoder.named, Path(own) / "tuned.ckpt")
+        loaded = span_tf.SpanModel(faulty(fault, Path(own) / "tuned.ckpt", seed))
     span_tf.logits(loaded, squad.windows(TEST[:1], tokenizer))  # builds the head
     loaded.head.set_weights(model.head.get_weights())
     return {"f1": scores(loaded, TEST)["f1"]}

@@ -125,6 +125,18 @@ def test_each_run_is_seeded_by_its_setting(tmp_path, mode):
     assert forward["draw"].nunique() == 3
 
 
+def test_a_sweep_inside_a_run_leaves_its_random_numbers_alone(tmp_path, mode):
+    mode(True)
+
+    def draws(seed):
+        lab.sweep("inner", lambda seed: {"draw": np.random.rand()}, [{"seed": s} for s in range(3)])
+        return {"draw": np.random.rand()}
+
+    lab = Lab("lab", tmp_path)
+    first = lab.sweep("outer", draws, [{"seed": 5}]).recorded["draw"].tolist()  # records the inner runs, too
+    assert lab.sweep("outer again", draws, [{"seed": 5}]).recorded["draw"].tolist() == first
+
+
 def test_two_sweeps_share_a_file(tmp_path, mode, capsys):
     mode(True)
     lab = Lab("lab", tmp_path)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
+from tests.stranger import Stranger
 from utils import imdb, imdb_bert
 from utils.errors import CourseError
 from utils.imdb_bert import Settings, choose, last_whole, train
@@ -394,6 +395,20 @@ def test_another_shape_is_refused(bert, tmp_path):
 def test_wrong_settings(data, tmp_path, options, message):
     with pytest.raises(CourseError, match=message):
         train(tmp_path, Settings(**SMALL | options))
+
+
+def test_a_checkpoint_of_a_stranger_is_not_executed(data, bert, tmp_path):
+    settings = Settings(**SMALL | {"model": bert[0.0], "epochs": 0.5})
+    train(tmp_path / "run", settings)
+    (tmp_path / "run" / "result.json").unlink()
+    checkpoint = Path(last_whole(tmp_path / "run"))
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        kept = (checkpoint / name).read_bytes()
+        torch.save({"state": Stranger(tmp_path / "canary")}, checkpoint / name)
+        with pytest.raises(CourseError, match=f"A file in {checkpoint} asks to call something"):
+            train(tmp_path / "run", settings)
+        (checkpoint / name).write_bytes(kept)
+    assert not (tmp_path / "canary").exists()
 
 
 def test_other_settings_in_the_same_folder(data, bert, tmp_path, capsys):

@@ -10,7 +10,8 @@ NOTEBOOK_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TQDM_DISABLE": "1",  # progress bars carry times, which differ from run to run
 }
-PERSONAL = ("COURSE_DATA", "COURSE_RECORD", "COURSE_REF", "COURSE_REPO", "MPLBACKEND")
+SPREADING = ("COURSE_JOBS", "COURSE_SCHEDULER")
+PERSONAL = ("COURSE_DATA", "COURSE_RECORD", "COURSE_REF", "COURSE_REPO", "MPLBACKEND", *SPREADING)
 
 
 def notebook_environment() -> dict[str, str]:
@@ -29,5 +30,6 @@ def enter_notebook_environment() -> None:
 def recording_environment() -> dict[str, str]:
     """The environment of `make evidence`: the same, but all recorded seeds, with progress bars and no display."""
     env = notebook_environment() | {"COURSE_RECORD": "1", "MPLBACKEND": "agg"}
+    env |= {key: os.environ[key] for key in SPREADING if key in os.environ}
     del env["TQDM_DISABLE"]
     return env

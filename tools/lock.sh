@@ -16,3 +16,4 @@ command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exi
 lock requirements/course.in requirements.txt
 lock requirements/book.in requirements-book.txt --constraints requirements.txt
 lock requirements/teaching.in requirements-teaching.txt
+echo "Now list their licenses: make licenses"

@@ -70,6 +70,7 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
     Raises CourseError when a file is missing or the weights, or the tokenizer they were trained with, are not
     those of the recipe.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = folder / name / "model.safetensors"
@@ -83,9 +84,11 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
                 f"{file} is not what {name}/recipe.json names, expected SHA-256 {expected[key]} and found "
                 f"{found}: {_remedy(name)}."
             )
-    return {
-        key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()
-    }
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CourseError(f"{path} holds no tensors ({_line(error)}): {_remedy(name)}.") from None
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
 def load_into(model: Module, name: str, folder: Path = FOLDER) -> None:

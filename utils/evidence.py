@@ -3,7 +3,8 @@
 A lab `NAME` keeps its single runs in `evidence/runs/NAME.csv` (one line per run and metric) and its rows in
 `evidence/NAME.json` (one object per measurement). In the `full` profile both live below `evidence/full/`.
 
-- While recording (COURSE_RECORD=1) a lab runs every setting that the CSV lacks and writes its rows.
+- While recording (COURSE_RECORD=1) a lab runs every setting that the CSV lacks and writes its rows. The runs may go on
+  side by side (COURSE_JOBS) or on a cluster (COURSE_SCHEDULER); only this process writes.
 - Otherwise it runs only its live settings, reads the others from the CSV, checks that the live values fall
   inside the recorded prediction interval, and that the rows still follow from the runs.
 - In `full`, when not recording, a lab stands alone: every setting is run, nothing is compared or written.
@@ -23,12 +24,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils import settings as course
+from utils import spread
 from utils.downloads import write_text
 from utils.errors import CourseError
 from utils.intervals import Interval, decimals, format_interval, prediction_interval
@@ -50,6 +53,8 @@ FIELDS: dict[str, type] = {
 }
 LEVEL = 0.99  # of the recorded prediction interval, for all live points of one check together
 TOLERANCE = 1e-6  # largest difference, relative or absolute, between a recomputed number and the recorded one
+
+_depth = 0  # how many runs are going on, each within the one before
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class Lab:
         self._csv = self._folder / "runs" / f"{name}.csv"
         self._json = self._folder / f"{name}.json"
         self._rows: dict[str, dict] = {}
+        self._sent: dict[Key, float] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker, which may look at the runs that are recorded now, and records none."""
+        return self.__dict__ | {"_sent": read_runs(self._csv)}
 
     @property
     def _alone(self) -> bool:
@@ -102,7 +112,11 @@ class Lab:
                 raise CourseError(f"Sweep {experiment!r} of lab {self.name} lists the setting {key} twice.")
             wanted[key] = setting
         shown = [key for key, setting in wanted.items() if live(setting)]
-        if self._alone:
+        if self._sent is not None:
+            recorded = fresh = _metrics(self._sent, experiment)
+            if not wanted.keys() <= recorded.keys():
+                raise spread.NotRecorded(experiment)
+        elif self._alone:
             recorded = fresh = self._run_all(experiment, run, wanted)
         elif self.recording:
             recorded = fresh = self._run_missing(experiment, run, wanted)
@@ -253,8 +267,9 @@ class Lab:
         missing = {key: setting for key, setting in settings.items() if key not in recorded}
         done = len(settings) - len(missing)
         print(f"{experiment}: {done} of {len(settings)} runs are recorded, {len(missing)} to go")
-        for key, setting in course.progress(missing.items(), desc=experiment, total=len(missing)):
-            append_runs(self._csv, experiment, key, _run(experiment, run, setting))
+        found = spread.unordered(partial(_run, experiment, run), missing)
+        for key, metrics in course.progress(found, desc=experiment, total=len(missing)):
+            append_runs(self._csv, experiment, key, metrics)
         if recorded.keys() - settings:
             print(f"{experiment}: {len(recorded.keys() - settings)} recorded runs belong to no setting of it")
         sort_runs(self._csv)
@@ -593,8 +608,14 @@ def _metrics(runs: dict[Key, float], experiment: str) -> Runs:
 
 
 def _run(experiment: str, run: Callable[..., dict[str, float]], setting: Setting) -> dict[str, float]:
-    course.seed_everything(int(setting.get("seed", 0)))
-    metrics = run(**setting)
+    global _depth
+    _depth += 1
+    try:  # a run that asks for runs of another sweep draws on as if they had been recorded before
+        with course.same_random() if _depth > 1 else nullcontext():
+            course.seed_everything(int(setting.get("seed", 0)))
+            metrics = run(**setting)
+    finally:
+        _depth -= 1
     if not isinstance(metrics, dict) or not metrics:
         raise CourseError(
             f"A run of {experiment!r} at {setting} returned {metrics!r}: it must return its metrics by name."

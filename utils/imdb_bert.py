@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +107,11 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         raise CourseError(
             f"The GPU ran out of memory on {settings.rows // devices} reviews of {settings.length} word pieces: use "
             "fewer --rows or a smaller --length, in another --output."
+        ) from None
+    except pickle.UnpicklingError:
+        raise CourseError(
+            f"A file in {start} asks to call something, and tensors were expected: nothing was executed, delete that "
+            "folder and go on from the one before."
         ) from None
     sizes = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
     found |= {

@@ -1,4 +1,4 @@
-"""Profile, recording mode, data folder, seeds, device, threads and progress bars of every lab.
+"""Profile, recording mode, workers, data folder, seeds, device, threads and progress bars of every lab.
 
 Only the standard library is imported here; numpy, torch and tqdm are imported by the functions that need
 them.
@@ -50,6 +50,25 @@ def recording() -> bool:
     return value == "1"
 
 
+def jobs() -> int:
+    """Return how many recorded runs COURSE_JOBS lets go on side by side on this machine, 1 by default."""
+    value = os.environ.get("COURSE_JOBS") or "1"
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise CourseError(f"COURSE_JOBS={value!r} is not a number of processes: set it to 2, for instance.")
+    return int(value)
+
+
+def scheduler() -> str:
+    """Return the address of the Dask scheduler that COURSE_SCHEDULER names, empty when it is not set."""
+    value = os.environ.get("COURSE_SCHEDULER") or ""
+    if value and jobs() > 1:
+        raise CourseError(
+            f"COURSE_JOBS={jobs()} is for this machine alone and COURSE_SCHEDULER={value!r} for a cluster, whose "
+            "workers are its jobs: set one of the two."
+        )
+    return value
+
+
 def data_dir() -> Path | None:
     """Return the folder that COURSE_DATA names, or None when it is not set; the folder must exist."""
     value = os.environ.get("COURSE_DATA")
@@ -71,6 +90,22 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+
+
+@contextmanager
+def same_random() -> Iterator[None]:
+    """Leave the random numbers of Python, numpy and torch (CPU) afterwards as if nothing had been drawn in between."""
+    import numpy as np
+
+    torch = sys.modules.get("torch")
+    python, numpy, own = random.getstate(), np.random.get_state(), torch and torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if torch:
+            torch.set_rng_state(own)
 
 
 def device(

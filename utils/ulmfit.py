@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import re
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ from utils import checkpoints, settings
 from utils.downloads import cache_dir, fetch, read_text, sha256, unpack, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
+from utils.longrun import replacing
 from utils.resume import Resume
 
 __all__ = ["Classifier", "Resume", "frame", "load", "load_encoder", "pretrained", "save", "save_encoder", "shape",
@@ -88,9 +90,10 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
                 f"that {len(vocabulary)} words ask for: get the archive again, from fastai."
             )
         state = {key: value.float() for key, value in found.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(state, folder / f"{name}.pth")
-    (folder / f"{name}.pkl").write_bytes(pickle.dumps(list(vocabulary)))
+    with replacing(folder / f"{name}.pth") as part:
+        torch.save(state, part)
+    with replacing(folder / f"{name}.pkl") as part:
+        part.write_bytes(pickle.dumps(list(vocabulary)))
     return [name, name]
 
 
@@ -215,9 +218,14 @@ def _checked(text: str, where: str) -> str:
 
 
 def save_encoder(learner: Learner, name: str) -> None:
-    """fastai's `learner.save_encoder(name)`, and beside it NAME.json: the vocabulary, the sizes, the direction."""
-    learner.save_encoder(name)
+    """fastai's `learner.save_encoder(name)`, and beside it NAME.json: the vocabulary, the sizes, the direction.
+
+    NAME.pth comes last and at once, so that it is whole, and has its NAME.json, wherever another process sees it.
+    """
+    part = f".{name}-{os.getpid()}"
+    learner.save_encoder(part)
     write_text(_beside(learner, name, "json"), json.dumps(_about(learner), ensure_ascii=False) + "\n")
+    os.replace(_beside(learner, part, "pth"), _beside(learner, name, "pth"))
 
 
 def load_encoder(learner: Learner, name: str) -> None:
