@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from transformers import BertConfig, BertModel
 
 from tests.small_bert import SMALL
-from utils import bert_tf, minilm
+from utils import bert_tf, downloads, minilm
 from utils.bert_tf import Bert, Config, load_checkpoint, load_safetensors, load_saved_model, tf, tf_keras
 from utils.errors import CourseError
 
@@ -370,17 +370,16 @@ def test_saved_models_of_other_kinds(tmp_path, small, caplog):
         load_saved_model(small / "saved", Config(50))
 
 
-def test_no_network(monkeypatch):
-    import tensorflow_hub
-
-    def fail(*_, **__):
-        raise OSError("<urlopen error no route>")
-
-    monkeypatch.setattr(tensorflow_hub, "KerasLayer", fail)
+def test_no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path)
     with pytest.raises(
-        CourseError, match=r"https://tfhub\.dev/x cannot be loaded \(<urlopen error no route>\)"
+        CourseError, match=r"could not be downloaded from http://127\.0\.0\.1:1/x\?tf-hub-.*no connection"
     ):
-        load_saved_model("https://tfhub.dev/x")
+        load_saved_model("http://127.0.0.1:1/x")
+    with pytest.raises(
+        CourseError, match="gs://x/y is no address of TF Hub: give one that begins with https"
+    ):
+        load_saved_model("gs://x/y")
 
 
 def test_keras_3():
@@ -429,7 +428,7 @@ def test_other_configs(tmp_path, text, message):
 def test_the_published_archive(tmp_path, monkeypatch, google, capsys):
     """As Google's zip is built: one folder inside. COURSE_DATA may hold it, or the folder."""
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    monkeypatch.setattr(bert_tf, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path / "cache")
     with zipfile.ZipFile(tmp_path / "uncased_L-12_H-768_A-12.zip", "w") as archive:
         for path in google.iterdir():
             archive.write(path, f"uncased_L-12_H-768_A-12/{path.name}")

@@ -8,22 +8,14 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2Model, OpenAIGPTConfig, OpenAIGPTModel
+from transformers import OpenAIGPTConfig, OpenAIGPTModel
 
+from tests import small_gpt
 from utils import convai, convai_gpt, dialogue
 from utils.convai_gpt import Settings, train
 from utils.errors import CourseError
 from utils.settings import root
 from utils.world import World, tasks
-
-TOKENS = {
-    "openai-gpt": ["<unk>", "a", "b", "a</w>", "b</w>", "ab</w>", ".</w>"],
-    "gpt2": ["a", "b", ".", "Ġ", "Ġa", "ab", "<|endoftext|>"],
-}
-MERGES = {"openai-gpt": "a b</w>", "gpt2": "a b\nĠ a"}
-SMALL = {"n_layer": 2, "n_embd": 8, "n_head": 2, "n_positions": 32, "vocab_size": 7}
-BODIES = {"openai-gpt": (OpenAIGPTModel, OpenAIGPTConfig), "gpt2": (GPT2Model, GPT2Config)}
-
 
 # ---- published models
 
@@ -32,22 +24,17 @@ BODIES = {"openai-gpt": (OpenAIGPTModel, OpenAIGPTConfig), "gpt2": (GPT2Model, G
 def files(tmp_path, monkeypatch):
     """Folders with the files of both models, small ones, as COURSE_DATA; the masks of old versions are in them."""
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
-    for name, tokens in TOKENS.items():
+    for name in small_gpt.TOKENS:
         kind, _ = dialogue.PUBLISHED[name]
-        monkeypatch.setitem(dialogue.PUBLISHED, name, (kind, SMALL))
+        monkeypatch.setitem(dialogue.PUBLISHED, name, (kind, small_gpt.SMALL))
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), "utf-8")
-        (folder / "merges.txt").write_text(f"#version: 0.2\n{MERGES[name]}\n", "utf-8")
-        torch.manual_seed(7)
-        body, config = BODIES[name]
-        state = {key: value.contiguous() for key, value in body(config(**SMALL)).state_dict().items()}
-        state |= {f"h.{i}.attn.bias": torch.ones(1, 1, 32, 32) for i in range(2)}
-        save_file(state, folder / "model.safetensors")
+        for file, content in small_gpt.files(name).items():
+            (folder / file).write_bytes(content)
     return tmp_path
 
 
-@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("name", small_gpt.TOKENS)
 def test_published_weights_and_new_tokens(files, name):
     state = torch.get_rng_state()
     model, tokenizer = dialogue.published(name, seed=1)

@@ -3,9 +3,9 @@
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
+import shutil
 import socket
 import tarfile
 import threading
@@ -155,14 +155,15 @@ def test_unknown_host(cache, offer):
 def test_first_hash_is_recorded_and_enforced(cache, offer):
     offer("right", sha256=None, size=None)
     path = fetch("data")
-    assert json.loads((cache / "hashes.json").read_text()) == {"data": HASH}
+    record = cache / "data.json.sha256"
+    assert record.read_text() == f"{HASH}  data.json\n"
     path.unlink()
     offer("wrong", sha256=None)
-    with pytest.raises(CourseError, match=f"expected {HASH} and found"):
+    with pytest.raises(CourseError, match=f"expected {HASH} and found .*; delete {record} if its publisher"):
         fetch("data")
-    assert kept(cache) == ["hashes.json"]
-    (cache / "hashes.json").write_text("[1]")
-    with pytest.raises(CourseError, match="hashes.json is not a JSON object"):
+    assert kept(cache) == [record.name]
+    record.write_text("[1]")
+    with pytest.raises(CourseError, match="data.json.sha256 holds no SHA-256 of data.json: delete it"):
         fetch("data")
 
 
@@ -191,7 +192,7 @@ def test_full_disk(cache, offer, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("shutil.move", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CourseError, match="No space left on device"):
         fetch("data")
     assert kept(cache) == []
@@ -203,7 +204,7 @@ def test_interruption_keeps_nothing(cache, offer, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shutil.move", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch("data")
     assert kept(cache) == []
@@ -335,6 +336,43 @@ def test_links_are_refused(tmp_path):
         archive.addfile(link)
     with pytest.raises(CourseError, match="'link', which is no plain file"):
         unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("make", "name"), [(make_zip, "a.zip"), (make_tar, "a.tgz")])
+def test_bombs_are_refused(tmp_path, make, name):
+    bomb = make(tmp_path / name, {"good.txt": b"1", "zeros": bytes(2**24)})
+    assert bomb.stat().st_size < 2**15
+    with pytest.raises(
+        CourseError, match=f"{name} would unpack to more than 100 times its size.*do not use it"
+    ):
+        unpack(bomb, tmp_path / "out")
+    assert kept(tmp_path) == [name]
+
+
+def test_a_zip_file_with_a_password(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"secret"})
+    data = bytearray(archive.read_bytes())
+    for place in (data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8):
+        data[place] |= 1  # the flag of an encrypted member
+    archive.write_bytes(data)
+    with pytest.raises(CourseError, match="a.zip is damaged .*is encrypted, password required"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_folder_that_another_process_has_just_unpacked(tmp_path, monkeypatch):
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"1"})
+    rename = os.replace
+
+    def late(whole, folder):
+        shutil.copytree(whole, folder)
+        rename(whole, folder)
+
+    monkeypatch.setattr(os, "replace", late)
+    assert kept(unpack(archive, tmp_path / "out")) == ["a.txt"] and kept(tmp_path) == [
+        "a.txt",
+        "a.zip",
+        "out",
+    ]
 
 
 @pytest.mark.parametrize(("make", "name"), [(make_zip, "a.zip"), (make_tar, "a.tgz")])

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from tests.stranger import Stranger
-from utils import imdb, imdb_bert
+from utils import downloads, imdb, imdb_bert
 from utils.errors import CourseError
 from utils.imdb_bert import Settings, choose, last_whole, train
 from utils.settings import root
@@ -134,7 +134,7 @@ def test_other_folders_that_are_not_imdb(tmp_path, split, folder, message):
 @pytest.mark.parametrize("leading", ["aclImdb/", ""])
 def test_the_archive_is_unpacked_once(corpus, tmp_path, monkeypatch, leading):
     """Published under COURSE_DATA; `fetch` takes what stands there."""
-    monkeypatch.setattr(imdb, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path))
     with tarfile.open(tmp_path / "aclImdb_v1.tar.gz", "w:gz") as archive:
         archive.add(corpus / "imdb" / "aclImdb" / "train" / "neg", f"{leading}train/neg")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import items
+from utils import downloads, items
 from utils.errors import CourseError
 from utils.settings import root
 
@@ -67,7 +67,7 @@ def test_linzen(data):
 
 
 def test_blimp(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(items, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path / "cache")
     with zipfile.ZipFile(tmp_path / "BLiMP.zip", "w") as archive:
         archive.writestr("data/one.jsonl", '{"sentence_good": "a b.", "sentence_bad": "b a."}\n')
         archive.writestr("data/two.jsonl", '{"sentence_good": "a b."}\n')

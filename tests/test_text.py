@@ -26,7 +26,6 @@ ARTICLES = [
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty COURSE_DATA; nothing can be downloaded."""
     monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path / "cache")
-    monkeypatch.setattr(text, "cache_dir", lambda: tmp_path / "cache")
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setenv("COURSE_DATA", str(folder))

@@ -1,6 +1,5 @@
 """fastai beside the course: pretrained pairs, tables, encoders, interrupted training, kept classifiers."""
 
-import io
 import json
 import os
 import pickle
@@ -26,23 +25,20 @@ from fastai.text.all import (
     accuracy,
     awd_lstm_clas_config,
     awd_lstm_lm_config,
-    get_language_model,
     language_model_learner,
     set_seed,
     text_classifier_learner,
 )
 
 from tests.archives import make_tar
+from tests.small_awd_lstm import MARKS, SMALL, VOCABULARY, WORDS, saved, state_of_fastai
 from utils import checkpoints, downloads, imdb, ulmfit
 from utils.downloads import SOURCES, Source
 from utils.errors import CourseError
 from utils.settings import root
 from utils.world import World, tasks
 
-SMALL = {"emb_sz": 8, "n_hid": 12, "n_layers": 3}
 SAMPLE = root().parent / "shared" / "data" / "imdb" / "aclImdb"
-WORDS = "a b c d e f g h i j k l".split()
-MARKS = "xxunk xxpad xxbos xxeos xxfld xxrep xxwrep xxup xxmaj".split()
 
 
 class Hostile:
@@ -144,38 +140,15 @@ def test_pretrained_pair_of_the_course(tmp_path, monkeypatch, name):
     assert {word for word in data.vocab if word != "xxfake"} - set(vocabulary), "words of films are new"
 
 
-def state_of_fastai(vocabulary, sizes, old):
-    """Weights as fastai saved its own; old versions kept a second copy of each dropped-out matrix."""
-    state = get_language_model(AWD_LSTM, len(vocabulary), config=awd_lstm_lm_config | sizes).state_dict()
-    if not old:
-        return state
-    more = {}
-    for key, value in state.items():
-        more[key] = value
-        if key.endswith("weight_hh_l0_raw"):
-            more[key.replace("weight_hh_l0_raw", "module.weight_hh_l0")] = value.clone()
-    return more
-
-
-def saved(value):
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def full(tmp_path, monkeypatch):
     """The full profile with small sizes, a cache of its own and an empty COURSE_DATA."""
     (tmp_path / "data").mkdir()
     monkeypatch.setenv("COURSE_PROFILE", "full")
     monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
-    for module in (downloads, ulmfit):
-        monkeypatch.setattr(module, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(downloads, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(ulmfit, "awd_lstm_lm_config", awd_lstm_lm_config | SMALL)
     return tmp_path / "data"
-
-
-VOCABULARY = [*MARKS, *WORDS[::-1], "z"]
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -260,11 +233,11 @@ def test_an_archive_that_changed_after_its_first_download_is_refused(full, tmp_p
         url = f"http://127.0.0.1:{http.server_port}/wt103-fwd.tgz"
         monkeypatch.setitem(SOURCES, "wt103-fwd", Source(url, "not stated"))
         ulmfit.pretrained("forward", tmp_path / "pair")
-        lock = json.loads((tmp_path / "cache" / "hashes.json").read_text())
-        assert lock == {"wt103-fwd": downloads.sha256(published)}
+        first = downloads.sha256(published)
+        assert (tmp_path / "cache" / "wt103-fwd.tgz.sha256").read_text() == f"{first}  wt103-fwd.tgz\n"
         make_tar(published, GOOD | {"w/i.pkl": pickle.dumps(Hostile())})
         (tmp_path / "cache" / "wt103-fwd.tgz").unlink()
-        with pytest.raises(CourseError, match=f"wrong SHA-256, expected {lock['wt103-fwd']} and found"):
+        with pytest.raises(CourseError, match=f"wrong SHA-256, expected {first} and found"):
             ulmfit.pretrained("forward", tmp_path / "pair")
         http.shutdown()
 

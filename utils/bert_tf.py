@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils import minilm
-from utils.downloads import cache_dir, fetch, read_text, sha256, unpack, write_text
+from utils.downloads import fetch_folder, fetch_model, read_text, write_text
 from utils.errors import CourseError
 from utils.settings import quiet
 
@@ -319,22 +319,23 @@ def load_saved_model(
 ) -> tuple[hub.KerasLayer, Report]:
     """A BERT that was saved as a SavedModel, from a folder or an address of TF Hub, as a layer for tf_keras.
 
-    It takes and gives what a Bert does; dropout is on with `training=True`. Raises CourseError where there is none,
-    where it takes or gives something else, where its hidden size is not that of `config`, and where nothing in it can
-    be trained though `trainable` is asked for.
+    It takes and gives what a Bert does; dropout is on with `training=True`. An address is downloaded by
+    `downloads.fetch_model`. Raises CourseError where there is none, where it takes or gives something else, where its
+    hidden size is not that of `config`, where nothing in it can be trained though `trainable` is asked for, and what
+    `fetch_model` raises.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tensorflow_hub imports pkg_resources, which is deprecated
         import tensorflow_hub as hub
 
-    local = "://" not in str(handle)
-    if local and not (Path(handle) / "saved_model.pb").is_file():
+    folder = fetch_model(str(handle)) if "://" in str(handle) else Path(handle)
+    if not (folder / "saved_model.pb").is_file():
         raise CourseError(
             f"{handle} is no SavedModel, a folder with saved_model.pb was expected: check the path."
         )
     try:
         with _calm():  # it logs that nothing can be trained and goes on; here that ends in CourseError
-            layer = hub.KerasLayer(str(handle), trainable=trainable)
+            layer = hub.KerasLayer(str(folder), trainable=trainable)
             given = layer({name: tf.ones([1, 4], tf.int32) for name in INPUTS})
         width = given["sequence_output"].shape
         right = width[:2] == [1, 4] and given["pooled_output"].shape == [1, width[2]]
@@ -342,7 +343,7 @@ def load_saved_model(
         right = False
     except OSError as error:
         raise CourseError(
-            f"{handle} cannot be loaded ({_line(error)}): check the network, or name a folder that holds it."
+            f"{handle} cannot be loaded ({_line(error)}): save it again, or delete {folder} and get it again."
         ) from None
     if not right:
         raise CourseError(
@@ -398,13 +399,12 @@ def published() -> Path:
     """The folder of Google's bert-base-uncased (12 layers, 768 units): config, vocabulary and checkpoint.
 
     Google's code trained it with the approximation of gelu: `from_folder(published(), exact_gelu=False)`. Raises
-    CourseError for an archive without a BERT, and what `fetch` and `unpack` raise.
+    CourseError for an archive without a BERT, and what `fetch_folder` raises.
     """
-    archive = fetch("bert-base-uncased")
-    whole = archive if archive.is_dir() else unpack(archive, cache_dir() / f"bert-{sha256(archive)[:12]}")
+    whole = fetch_folder("bert-base-uncased")
     found = [path.parent for path in whole.rglob(CONFIG)]
     if len(found) != 1:
-        raise CourseError(f"{archive} holds {len(found)} BERTs with a {CONFIG}, and one was expected.")
+        raise CourseError(f"{whole} holds {len(found)} BERTs with a {CONFIG}, and one was expected.")
     return found[0]
 
 

@@ -1,27 +1,35 @@
 """Verified downloads of the public files that the `full` profile uses, and the reading of text files.
 
-Every file is checked by SHA-256. Where its publisher gives no hash, the one of the first download is kept in
-`hashes.json` beside the files and enforced from then on. Downloads run through pooch into a temporary file
-that takes its final name only once the hash is right: what is in the cache is whole.
+Every file is checked by SHA-256. Where no hash of it is known, a first download must have the digest that the
+server states, if it does, and be whole as far as its form shows: JSON is parsed, archives are read to the last
+checksum. Its SHA-256 is then kept beside it, in a file as `sha256sum` writes them, and enforced from then on.
+Downloads run through pooch into a temporary file that takes its final name only once all that is right, and
+archives are unpacked in the same way: what is in the cache is whole, even where a process was killed.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import gzip
+import hashlib
 import json
+import lzma
 import os
+import re
 import shutil
+import stat
+import struct
 import tarfile
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from utils import settings
 from utils.errors import CourseError
@@ -44,15 +52,30 @@ STARTS = {
     ".conllu": b"#",
     ".txt": b"#version",
 }  # first bytes by file ending
-LOCK = "hashes.json"
+CHUNK = 2**16  # bytes read from a server or an archive at a time
+PART = ".part"  # ends the names of temporary files and folders, which begin with a dot
 STALE = 600.0  # seconds without a write after which a temporary file belongs to nobody
-CHUNK = 2**16  # bytes read from a server at a time
+EXPANSION = 100  # times its own size that an archive may unpack to; the published ones stay below 20
+BLOCK = 4096  # bytes of the disk that an empty file takes
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    IndexError,
+    OverflowError,
+    RuntimeError,  # of a zip file that asks for a password
+    ValueError,
+)  # what reading a damaged archive raises
 
 
 @dataclass(frozen=True)
 class Source:
     """One public file: its address, its SHA-256 and size in bytes where known, its licence, and a name of its own
-    where other files are called the same.
+    where other files are called the same. Of an archive, the SHA-256 of its `members` may be known instead.
     """
 
     url: str
@@ -60,6 +83,7 @@ class Source:
     sha256: str | None = None
     size: int | None = None
     own: str = ""
+    members: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def file(self) -> str:
@@ -174,8 +198,18 @@ SOURCES: dict[str, Source] = {
             ),
         )
     },
-    "bert-base-uncased": Source(
-        "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip", "Apache-2.0"
+    "bert-base-uncased": Source(  # hashes of NVIDIA's DeepLearningExamples, which downloads the same archive
+        "https://storage.googleapis.com/bert_models/2018_10_18/uncased_L-12_H-768_A-12.zip",
+        "Apache-2.0",
+        members={
+            "bert_config.json": "7b4e5f53efbd058c67cda0aacfafb340113ea1b5797d9ce6ee411704ba21fcbc",
+            "bert_model.ckpt.data-00000-of-00001": (
+                "58580dc5e0bf0ae0d2efd51d0e8272b2f808857f0a43a88aaf7549da6d7a8a84"
+            ),
+            "bert_model.ckpt.index": "04c1323086e2f1c5b7c0759d8d3e484afbb0ab45f51793daab9f647113a0117b",
+            "bert_model.ckpt.meta": "dd5682170a10c3ea0280c2e9b9a45fee894eb62da649bbdea37b38b0ded5f60e",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
     ),
     **{
         f"sentence_classification/{file}": Source(
@@ -206,11 +240,21 @@ SOURCES: dict[str, Source] = {
             sha256,
             own=f"{model}-{file}",
         )
-        for model, weights in (
-            ("openai-gpt", "25c82cdf1844d2d93e9120b3b628fc6c2b4fcc7801a1297f58465ba67d45deb3"),
-            ("gpt2", "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"),
+        for model, *hashes in (
+            (
+                "openai-gpt",
+                "25c82cdf1844d2d93e9120b3b628fc6c2b4fcc7801a1297f58465ba67d45deb3",
+                "fdf49b19e7de236852091da09b84a7a3cd5e7b0e79916376cf45f6b8127b8078",
+                "0ea9b51ae695073cd871e0358f7016311d671a7ff3963e367d5236522f294725",
+            ),
+            (
+                "gpt2",
+                "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+                "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+                "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+            ),
         )
-        for file, sha256 in (("model.safetensors", weights), ("vocab.json", None), ("merges.txt", None))
+        for file, sha256 in zip(("model.safetensors", "vocab.json", "merges.txt"), hashes, strict=True)
     },
     "ud-english-ewt-train": Source(
         f"{_EWT}/en_ewt-ud-train.conllu",
@@ -314,12 +358,38 @@ def fetch(name: str) -> Path:
     file. Everything else is checked by its hash each time. A download that was cut off starts again from the
     beginning. Raises CourseError for an unknown name, a missing network, an error of the server, a silent
     server, a wrong hash and a full disk. In each case nothing is kept, and the message says where to put the
-    file by hand.
+    file by hand. Several processes may ask for the same file at once.
     """
     if name not in SOURCES:
         raise CourseError(f"{name!r} is not a file the course knows: choose one of {', '.join(SOURCES)}.")
     source = SOURCES[name]
     return _own(name, source) or _download(name, source)
+
+
+def fetch_folder(name: str) -> Path:
+    """Return the folder of the archive that `name` stands for in `SOURCES`, downloaded and unpacked once.
+
+    It is unpacked under the hash of its content. COURSE_DATA may hold the archive or its folder. Raises CourseError
+    as `fetch` and `unpack` do.
+    """
+    return _unpacked(name, fetch(name))
+
+
+def fetch_model(handle: str) -> Path:
+    """Return the folder of a TF Hub model by its address on kaggle.com, tfhub.dev or any server of that protocol.
+
+    The address with `?tf-hub-format=compressed` gives a .tar.gz file (https://www.tensorflow.org/hub/hosting), which is
+    downloaded, checked, kept and unpacked as the files of `SOURCES`; `tensorflow_hub` itself has no time-out and
+    compares no checksum. Raises CourseError for an address of another kind, and as `fetch` and `unpack` do.
+    """
+    if not handle.startswith(("https://", "http://")):
+        raise CourseError(
+            f"{handle} is no address of TF Hub: give one that begins with https://, or the name of a folder."
+        )
+    short = re.sub(r"[^\w.]+", "-", handle.partition("://")[2])[-80:].strip("-")
+    name = f"{short}-{hashlib.sha256(handle.encode()).hexdigest()[:8]}"
+    url = f"{handle}{'&' if '?' in handle else '?'}tf-hub-format=compressed"
+    return _unpacked(name, _download(name, Source(url, "see its page", own=f"{name}.tar.gz")))
 
 
 def read_text(path: Path, otherwise: str | None = None) -> str:
@@ -362,63 +432,48 @@ def read_json(path: Path) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that readers see the old text or the new, never a part (or raise CourseError)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _part(path) as part:
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
     except OSError as error:
         raise CourseError(
             f"{path} cannot be written ({error.strerror}): make room, or check its rights."
         ) from None
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder."""
-    for left in folder.glob(".*.part"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink()
 
 
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a .zip, .tar or .tar.gz file as `folder`, and return `folder`; all of it or nothing.
 
     A `folder` that exists is returned as it is, and so is an `archive` that is a folder (a sample in
-    COURSE_DATA). Raises CourseError when the archive is damaged or holds anything but folders and files that
-    stay inside `folder`.
+    COURSE_DATA). Raises CourseError when the archive is damaged, holds anything but folders and files that
+    stay inside `folder`, or unpacks to more than `EXPANSION` times its size.
     """
     if archive.is_dir():
         return archive
-    if folder.exists():
+    if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as temporary:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=PART) as temporary:
             whole = Path(temporary) / "whole"
             whole.mkdir()
             for member, content in _members(archive):
-                parts = PurePosixPath(member)
-                if parts.is_absolute() or ".." in parts.parts or "\\" in member or ":" in member:
-                    raise CourseError(
-                        f"{archive} holds {member!r}, which would leave its folder: do not use it."
-                    )
-                target = whole / parts
+                os.utime(temporary)
+                target = whole / member
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
-                    shutil.copyfileobj(content, file)
-            os.replace(whole, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise CourseError(
-            f"{archive} is damaged ({str(error).partition(':')[0]}): delete it and get it again."
-        ) from None
+                    shutil.copyfileobj(content, file, CHUNK)
+            _rename(whole, folder)
+    except _Refused as error:
+        raise CourseError(f"{archive} {error}: do not use it.") from None
+    except DAMAGED as error:
+        raise CourseError(f"{archive} is damaged ({_kind(error)}): delete it and get it again.") from None
     except OSError as error:
         raise CourseError(
             f"{archive} cannot be unpacked as {folder} ({error}): make room, or repair it."
@@ -446,65 +501,162 @@ def _own(name: str, source: Source) -> Path | None:
 
 def _download(name: str, source: Source) -> Path:
     """Return the verified file of the cache, after downloading it where it is absent or has the wrong hash."""
-    import pooch
     import requests
 
-    cache = cache_dir()
-    path = cache / source.file
-    expected = source.sha256 or _read_lock(cache).get(name)
-    if not (path.exists() and _fits(path, source, expected)):
+    path = cache_dir() / source.file
+    expected = source.sha256 or _recorded(path)
+    try:
+        if path.is_file() and (sha256(path) == expected if expected else _is_sound(path, source)):
+            if not expected:
+                _record(path, sha256(path))
+            return path
         size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
         print(f"{name}: downloading {source.url} ({size}; licence: {source.licence})")
-        by_hand = f"nothing was kept: try again, or download it by hand and put it at {path}."
-        try:
-            path.unlink(missing_ok=True)
-            _room(cache, source)
-            pooch.get_logger().setLevel("WARNING")
-            pooch.retrieve(
-                source.url, None, fname=source.file, path=cache, downloader=_checked(source, expected)
-            )
-        except requests.RequestException as error:
-            raise CourseError(
-                f"{source.file} could not be downloaded from {source.url}, {_reason(error)}; {by_hand}"
-            ) from None
-        except ValueError as error:
-            raise CourseError(f"{source.file} from {source.url} {error}; {by_hand}") from None
-        except OSError as error:
-            raise CourseError(
-                f"{path} could not be written ({error.strerror or error}); nothing was kept: make room for it."
-            ) from None
+        _room(path.parent, source)
+        with _part(path) as part:
+            _get(source, part)
+            _check(part, path, source)
+            os.replace(part, path)
+    except (requests.RequestException, ValueError) as error:  # ValueError: of headers without sense
+        reason = f"could not be downloaded from {source.url}, {_reason(error)}"
+    except _Refused as error:
+        reason = f"from {source.url} {error}"
+    except OSError as error:
+        raise CourseError(
+            f"{path} could not be written ({error.strerror or error}); nothing was kept: make room for it, or check "
+            "the rights of its folder."
+        ) from None
+    else:
+        return path
+    raise CourseError(
+        f"{source.file} {reason}; nothing was kept: try again, or download it by hand and put it at {path}."
+    )
+
+
+class _Refused(Exception):
+    """Why a file is not taken, as the end of a sentence that begins with its name."""
+
+
+def _get(source: Source, part: Path) -> None:
+    """Write what the address gives to a file, with a bar, and compare it with the digests that the server states."""
+    import pooch
+    from tqdm import tqdm
+
+    stated: dict[str, str] = {}
+
+    def note(response: requests.Response, **_: object) -> None:
+        stated.update(_stated(response.headers))
+
+    style = settings.bar_style() | {"unit": "B", "unit_scale": True}
+    with tqdm(desc=source.file, total=source.size or 1, **style) as bar:
+        pooch.HTTPDownloader(
+            bar,
+            CHUNK,
+            timeout=TIMEOUT,
+            headers={"Accept-Encoding": "identity"},  # so that size and digests are those of the file
+            hooks={"response": note},
+        )(source.url, str(part), None)
+    for algorithm, digest in {} if source.sha256 else stated.items():
+        if (found := pooch.file_hash(str(part), alg=algorithm)) != digest:
+            raise _Refused(f"is not what its server states, {algorithm} {digest}, but {found}")
+
+
+def _stated(headers: Mapping[str, str]) -> dict[str, str]:
+    """The digests of a file, by algorithm, that Hugging Face's, Google's and Amazon's servers send with it."""
+    linked = headers.get("X-Linked-ETag", "").strip('"')
+    google = re.search(r"md5=([\w+/]{22}==)", headers.get("x-goog-hash", ""))
+    amazon = headers.get("ETag", "").strip('"') if headers.get("Server") == "AmazonS3" else ""
+    encrypted = "kms" in headers.get("x-amz-server-side-encryption", "")
+    found = {}
+    if re.fullmatch("[0-9a-f]{64}", linked):
+        found["sha256"] = linked
+    if google:
+        found["md5"] = base64.b64decode(google[1]).hex()
+    elif re.fullmatch("[0-9a-f]{32}", amazon) and not encrypted:
+        found["md5"] = amazon
+    return found
+
+
+def _check(part: Path, path: Path, source: Source) -> None:
+    """Raise _Refused unless a download is the file; the hash of the first one is recorded."""
+    found = sha256(part)
+    expected = source.sha256 or _recorded(path)  # which another process may have recorded meanwhile
     if not expected:
-        _write_lock(cache, name, sha256(path))
-    return path
+        _sound(part, source)
+        _record(path, found)
+    elif found != expected:
+        first = f", that of the first download; delete {_beside(path)} if its publisher has changed it"
+        raise _Refused(
+            f"has the wrong SHA-256, expected {expected} and found {found}{'' if source.sha256 else first}"
+        )
 
 
-def _checked(source: Source, expected: str | None) -> Callable[[str, str, object], None]:
-    """Return a downloader for pooch that shows a bar and raises ValueError unless what came fits."""
-
-    def download(url: str, output: str, _: object) -> None:
-        import pooch
-        from tqdm import tqdm
-
-        style = settings.bar_style() | {"unit": "B", "unit_scale": True}
-        with tqdm(desc=source.file, total=source.size or 1, **style) as bar:
-            pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK, timeout=TIMEOUT)(url, output, None)
-        if not _fits(Path(output), source, expected):
-            if expected:
-                raise ValueError(
-                    f"has the wrong SHA-256, expected {expected} and found {sha256(Path(output))}"
-                )
-            raise ValueError(f"is no {Path(source.file).suffix} file")
-
-    return download
+def _is_sound(path: Path, source: Source) -> bool:
+    try:
+        _sound(path, source)
+    except _Refused:
+        return False
+    return True
 
 
-def _fits(path: Path, source: Source, expected: str | None) -> bool:
-    """True if a file has the expected hash or, where none is known yet, begins as files of its kind do."""
-    if expected:
-        return sha256(path) == expected
-    start = STARTS[Path(source.file).suffix]
+def _sound(path: Path, source: Source) -> None:
+    """Raise _Refused unless a file without a known hash is of its kind, and whole as far as its form shows."""
+    suffix = Path(source.file).suffix
+    start = STARTS[suffix]
     with path.open("rb") as file:
-        return file.read(len(start)) == start
+        if file.read(len(start)) != start:
+            raise _Refused(f"is no {suffix} file")
+    if suffix == ".json":
+        try:
+            read_json(path)
+        except CourseError:
+            raise _Refused("is no .json file, or a part of one") from None
+    elif suffix in (".zip", ".gz", ".tgz"):
+        try:
+            hashes = {member.name: _digest(content) for member, content in _members(path)}
+        except DAMAGED as error:
+            raise _Refused(f"is damaged ({_kind(error)})") from None
+        for name in sorted(source.members.keys() | hashes) if source.members else ():
+            if hashes.get(name) != source.members.get(name):
+                raise _Refused(f"has another {name} than the published one")
+
+
+def _digest(content: IO[bytes]) -> str:
+    """The SHA-256 of what is left in an open file."""
+    digest = hashlib.sha256()
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` with another name, deleted at the end if it still has that name."""
+    _sweep(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=PART)
+    os.close(handle)
+    os.chmod(name, 0o644)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete temporary files and folders of processes that were killed."""
+    for path in folder.glob(f".*{PART}"):
+        with suppress(OSError):  # another process may do the same
+            if time.time() - path.stat().st_mtime > STALE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _rename(whole: Path, folder: Path) -> None:
+    """Give an unpacked folder its name, unless another process has just done so."""
+    try:
+        os.replace(whole, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def _room(cache: Path, source: Source) -> None:
@@ -514,54 +666,97 @@ def _room(cache: Path, source: Source) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: requests.RequestException | ValueError) -> str:
     import requests
 
     if isinstance(error, requests.HTTPError):
-        return f"the server answered {error.response.status_code} {error.response.reason}"
+        wait = error.response.headers.get("Retry-After", "")
+        after = f" and asks you to wait {wait} s" if wait.isdecimal() else ""
+        return f"the server answered {error.response.status_code} {error.response.reason}{after}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"the server was silent for {TIMEOUT:g} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
-    return "no connection to the server"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
+    return f"its answer makes no sense ({type(error).__name__})"
 
 
-def _read_lock(cache: Path) -> dict[str, str]:
-    """Return the hashes of first downloads by name."""
-    path = cache / LOCK
-    if not path.exists():
-        return {}
-    try:
-        lock = json.loads(read_text(path))
-        if not all(isinstance(value, str) for value in lock.values()):
-            raise ValueError
-    except (ValueError, AttributeError):
-        raise CourseError(
-            f"{path} is not a JSON object of file hashes: delete it to record them again."
-        ) from None
-    return lock
+def _beside(path: Path) -> Path:
+    """The file with the hash of a first download."""
+    return path.with_name(f"{path.name}.sha256")
 
 
-def _write_lock(cache: Path, name: str, found: str) -> None:
-    lock = {**_read_lock(cache), name: found}
-    write_text(cache / LOCK, json.dumps(lock, indent=2, sort_keys=True) + "\n")
+def _recorded(path: Path) -> str | None:
+    """Return the hash of a file's first download, if there was one."""
+    record = _beside(path)
+    if not record.exists():
+        return None
+    found = re.fullmatch(r"([0-9a-f]{64})  \S+\n", read_text(record))
+    if not found:
+        raise CourseError(f"{record} holds no SHA-256 of {path.name}: delete it to record it again.")
+    return found[1]
 
 
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of each file of an archive."""
+def _record(path: Path, found: str) -> None:
+    write_text(_beside(path), f"{found}  {path.name}\n")
+
+
+def _unpacked(name: str, archive: Path) -> Path:
+    if archive.is_dir():
+        return archive
+    return unpack(archive, cache_dir() / f"{name}-{sha256(archive)[:12]}")
+
+
+def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """Yield path and content of each file of an archive.
+
+    Raises _Refused for anything but files and folders inside, and where they are too large for their archive; a damaged
+    one raises one of DAMAGED.
+    """
+    room = EXPANSION * archive.stat().st_size + 2**20
+
+    def taken(size: int) -> None:
+        nonlocal room
+        room -= size
+        if room < 0:
+            raise _Refused(f"would unpack to more than {EXPANSION} times its size, as zip bombs do")
+
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for info in zipped.infolist():
+                taken(info.file_size + BLOCK)
+                path = _inside(info.filename)
+                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    _not_plain(info.filename)
                 if not info.is_dir():
                     with zipped.open(info) as content:
-                        yield info.filename, content
+                        yield path, content
         return
     with tarfile.open(archive) as tarred:
         for member in tarred:
+            taken(member.size + BLOCK)
+            path = _inside(member.name)
             content = tarred.extractfile(member) if member.isfile() else None
             if content:
-                yield member.name, content
+                yield path, content
             elif not member.isdir():
-                raise CourseError(f"{archive} holds {member.name!r}, which is no plain file: do not use it.")
-        while tarred.fileobj and tarred.fileobj.read(CHUNK):
-            pass  # gzip compares its checksum only at the end
+                _not_plain(member.name)
+        while tarred.fileobj and (rest := tarred.fileobj.read(CHUNK)):
+            taken(len(rest))  # gzip compares its checksum only at the end
+
+
+def _inside(member: str) -> PurePosixPath:
+    path = PurePosixPath(member)
+    if path.is_absolute() or ".." in path.parts or any(letter in member for letter in "\\:\0"):
+        raise _Refused(f"holds {member!r}, which would leave its folder")
+    return path
+
+
+def _not_plain(member: str) -> NoReturn:
+    raise _Refused(f"holds {member!r}, which is no plain file")
+
+
+def _kind(error: Exception) -> str:
+    """An error of an archive in a few words, on one line."""
+    return (str(error).partition(":")[0].partition("\n")[0] or type(error).__name__).strip()

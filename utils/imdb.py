@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.downloads import cache_dir, fetch, read_text, sha256, unpack
+from utils.downloads import fetch_folder, read_text
 from utils.errors import CourseError
 
 SPLITS = ("train", "test", "unsup")
@@ -29,12 +29,12 @@ def reviews(split: str, folder: Path | str | None = None) -> list[Review]:
     folder `imdb` with the published folder `aclImdb` or a sample of it, which is taken as it is; `folder` names any
     other such folder (`aclImdb` or the one it stands in, or fastai's `imdb`, which has `unsup` beside `train`). Raises
     CourseError for an unknown split, a folder that is missing or has no review, a file whose name is not
-    `<number>_<stars>.txt` or does not fit its folder, and what `fetch`, `unpack` and `read_text` raise (a file that is
+    `<number>_<stars>.txt` or does not fit its folder, and what `fetch_folder` and `read_text` raise (a file that is
     empty or not UTF-8).
     """
     if split not in SPLITS:
         raise CourseError(f"{split!r} is not a split of IMDb: choose one of {', '.join(SPLITS)}.")
-    root = _root(_published() if folder is None else Path(folder))
+    root = _root(fetch_folder("imdb") if folder is None else Path(folder))
     if split == "unsup":
         beside = (root / "unsup").is_dir() and not (root / "train" / "unsup").is_dir()
         return _folder(root, "unsup" if beside else "train/unsup", None, range(11))
@@ -44,12 +44,6 @@ def reviews(split: str, folder: Path | str | None = None) -> list[Review]:
 def plain(text: str) -> str:
     """A review's text with its HTML line breaks as spaces."""
     return " ".join(re.sub(r"<br\s*/?>", " ", text).split())
-
-
-def _published() -> Path:
-    """What `fetch` gives; an archive is unpacked under the hash of its content."""
-    archive = fetch("imdb")
-    return archive if archive.is_dir() else unpack(archive, cache_dir() / f"imdb-{sha256(archive)[:12]}")
 
 
 def _root(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from utils.downloads import cache_dir, fetch, read_text, unpack
+from utils.downloads import fetch, fetch_folder, read_text
 from utils.errors import CourseError
 
 GULORDAVA = "colorlessgreen/agreement/English/generated.tab"
@@ -102,7 +102,7 @@ def linzen() -> list[AgreementItem]:
 
 def blimp(paradigm: str) -> list[tuple[str, str]]:
     """Pairs (good, bad) of one paradigm of BLiMP (Warstadt et al. 2020), 1,000 sentences each."""
-    folder = unpack(fetch(BLIMP), cache_dir() / "BLiMP")
+    folder = fetch_folder(BLIMP)
     path = next(iter(sorted(folder.rglob(f"{paradigm}.jsonl"))), Path(f"{paradigm}.jsonl"))
     pairs = []
     for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), 1):

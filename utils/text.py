@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from utils.downloads import cache_dir, fetch, read_text, sha256, unpack
+from utils.downloads import fetch_folder, read_text
 from utils.errors import CourseError
 
 WIKITEXTS = ("wikitext-2", "wikitext-2-raw", "wikitext-103", "wikitext-103-raw")
@@ -23,12 +23,12 @@ def wikitext(split: str, which: str = "wikitext-2") -> list[str]:
     COURSE_DATA holds under the name `which`. The text is read at once: WikiText-103 needs some GB of memory.
 
     Raises CourseError for an unknown name or split, for a split that the folder lacks, for text that is empty or not
-    UTF-8, and what `fetch` and `unpack` raise.
+    UTF-8, and what `fetch_folder` raises.
     """
     for value, known, what in ((which, WIKITEXTS, "a WikiText"), (split, SPLITS, "a split of WikiText")):
         if value not in known:
             raise CourseError(f"{value!r} is not {what}: choose one of {', '.join(known)}.")
-    return articles(read_text(_file(_folder(which), split)))
+    return articles(read_text(_file(fetch_folder(which), split)))
 
 
 def articles(text: str) -> list[str]:
@@ -41,14 +41,6 @@ def articles(text: str) -> list[str]:
         if line:
             found[-1].append(line)
     return ["\n".join(article) for article in found]
-
-
-def _folder(which: str) -> Path:
-    """The folder of the text files; an archive is unpacked under the hash of its content."""
-    archive = fetch(which)
-    if archive.is_dir():
-        return archive
-    return unpack(archive, cache_dir() / f"{which}-{sha256(archive)[:12]}")
 
 
 def _file(folder: Path, split: str) -> Path:

@@ -31,7 +31,7 @@ from fastai.text.all import (
 from fastai.text.models.core import PoolingLinearClassifier
 
 from utils import checkpoints, settings
-from utils.downloads import cache_dir, fetch, read_text, sha256, unpack, write_text
+from utils.downloads import fetch_folder, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
 from utils.longrun import replacing
@@ -67,7 +67,7 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
     those that fastai trained on WikiText-103, downloaded once; without one, the profile that is on decides. Nothing
     downloaded is ever unpickled freely: weights are read as tensors, the vocabulary as words, and what fastai then
     loads is what stands here. Raises CourseError for another direction, an archive that lacks one of the two files or
-    holds anything else in them, and what `fetch` raises.
+    holds anything else in them, and what `fetch_folder` raises.
     """
     profile = profile or settings.profile()
     name = _name(direction, profile)
@@ -77,8 +77,7 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
         checkpoints.load_into(model, name)
         state = model.state_dict()
     else:
-        archive = fetch(name)
-        unpacked = unpack(archive, cache_dir() / f"{name}-{'' if archive.is_dir() else sha256(archive)[:12]}")
+        unpacked = fetch_folder(name)
         vocabulary = words(_only(unpacked, "pkl"))
         path = _only(unpacked, "pth")
         found = checkpoints.read_pth(path, "get the archive again, from fastai")
