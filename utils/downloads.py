@@ -434,7 +434,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file so that readers see the old text or the new, never a part (or raise CourseError)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _part(path) as part:
+        with part_beside(path) as part:
             with part.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()
@@ -513,7 +513,7 @@ def _download(name: str, source: Source) -> Path:
         size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
         print(f"{name}: downloading {source.url} ({size}; licence: {source.licence})")
         _room(path.parent, source)
-        with _part(path) as part:
+        with part_beside(path) as part:
             _get(source, part)
             _check(part, path, source)
             os.replace(part, path)
@@ -630,8 +630,8 @@ def _digest(content: IO[bytes]) -> str:
 
 
 @contextmanager
-def _part(path: Path) -> Iterator[Path]:
-    """An empty file beside `path` with another name, deleted at the end if it still has that name."""
+def part_beside(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` with a name of its own, deleted at the end if it still has that name."""
     _sweep(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=PART)
     os.close(handle)

@@ -34,7 +34,6 @@ from utils import checkpoints, settings
 from utils.downloads import fetch_folder, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
-from utils.longrun import replacing
 from utils.resume import Resume
 
 __all__ = ["Classifier", "Resume", "frame", "load", "load_encoder", "pretrained", "save", "save_encoder", "shape",
@@ -89,10 +88,14 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
                 f"that {len(vocabulary)} words ask for: get the archive again, from fastai."
             )
         state = {key: value.float() for key, value in found.items()}
-    with replacing(folder / f"{name}.pth") as part:
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, words = folder / f"{name}.pth", folder / f"{name}.pkl"
+    with part_beside(weights) as part:
         torch.save(state, part)
-    with replacing(folder / f"{name}.pkl") as part:
+        os.replace(part, weights)
+    with part_beside(words) as part:
         part.write_bytes(pickle.dumps(list(vocabulary)))
+        os.replace(part, words)
     return [name, name]
 
 
