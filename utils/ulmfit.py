@@ -31,7 +31,7 @@ from fastai.text.all import (
 from fastai.text.models.core import PoolingLinearClassifier
 
 from utils import checkpoints, settings
-from utils.downloads import fetch_folder, read_text, write_text
+from utils.downloads import fetch_folder, part_beside, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
 from utils.resume import Resume
@@ -89,13 +89,12 @@ def pretrained(direction: str, folder: Path, profile: Profile | None = None) -> 
             )
         state = {key: value.float() for key, value in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    weights, words = folder / f"{name}.pth", folder / f"{name}.pkl"
-    with part_beside(weights) as part:
+    with part_beside(folder / name) as part:
         torch.save(state, part)
-        os.replace(part, weights)
-    with part_beside(words) as part:
+        os.replace(part, folder / f"{name}.pth")
+    with part_beside(folder / name) as part:
         part.write_bytes(pickle.dumps(list(vocabulary)))
-        os.replace(part, words)
+        os.replace(part, folder / f"{name}.pkl")
     return [name, name]
 
 
