@@ -5,7 +5,7 @@ TEACHING := .venv-teaching
 NOTEBOOK_FOLDERS := $(wildcard labs chapters)
 
 .DEFAULT_GOAL := help
-.PHONY: help book test labs labs-text evidence worker assignments codes grade figures checkpoints lint links lock licenses clean
+.PHONY: help book test labs labs-text evidence worker assignments codes grade figures checkpoints rehearsal lint links lock lock-colab licenses clean
 .PHONY: python book-installed course-installed teaching-installed
 
 help: ## list the targets
@@ -45,6 +45,9 @@ figures: course-installed ## draw the figures of the chapters into assets/figure
 checkpoints: course-installed ## pretrain the course's own models into checkpoints/ (about 40 minutes on two cores)
 	@$(BIN)/python -m tools.make_checkpoints
 
+rehearsal: python ## run one notebook alone, with other versions (NOTEBOOK=labs/NAME.ipynb VERSIONS=colab|newest|locked ENVIRONMENT=folder)
+	@"$(PYTHON)" -m tools.rehearse "$(NOTEBOOK)" $(if $(VERSIONS),--versions "$(VERSIONS)") $(if $(ENVIRONMENT),--environment "$(ENVIRONMENT)")
+
 lint: course-installed ## check code and notebooks with ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -57,6 +60,9 @@ lock: ## make requirements*.txt again from requirements/*.in (needs uv; UPGRADE=
 
 licenses: course-installed ## write requirements/LICENSES.md, the licenses of all locked packages
 	@$(BIN)/python -m tools.licenses
+
+lock-colab: ## make requirements/colab.txt again from the versions that Colab publishes (needs uv)
+	@tools/lock_colab.sh
 
 clean: ## remove the built book and caches (.venv, labs and evidence stay)
 	@rm -rf _build .pytest_cache .ruff_cache .hypothesis

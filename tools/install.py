@@ -1,4 +1,7 @@
-"""Install one locked requirements file, only when that is needed: python tools/install.py FILE [FOLDER, else .venv]."""
+"""Install one locked requirements file, only when that is needed: python tools/install.py FILE [FOLDER, else .venv].
+
+A list without versions (requirements/*.in) is installed, too: each time, and in the newest versions that fit together.
+"""
 
 import hashlib
 import json
@@ -46,7 +49,9 @@ def main(name: str, folder: str = ".venv") -> None:
     stamp_file.unlink(missing_ok=True)
     print(f"Installing {name} into {venv} (only when it has changed) ...", flush=True)
     pip = [venv / PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    if subprocess.run([*pip, "--require-hashes", "-r", name], stdin=subprocess.DEVNULL).returncode:
+    locked = name.endswith(".txt")
+    which = ["--require-hashes"] if locked else ["--upgrade", "--upgrade-strategy", "eager"]
+    if subprocess.run([*pip, *which, "-r", name], stdin=subprocess.DEVNULL).returncode:
         free = shutil.disk_usage(venv).free / 1e9
         sys.exit(
             f"Installing {name} failed (see pip's message above): check the network and the disk (the whole course "
@@ -54,7 +59,8 @@ def main(name: str, folder: str = ".venv") -> None:
         )
     # requirements.txt holds every pin of requirements-book.txt, so it serves for both
     done = [COURSE, BOOK] if name == COURSE else [name]
-    stamp_file.write_text(json.dumps({each: digest(each) for each in done}))
+    if locked:
+        stamp_file.write_text(json.dumps({each: digest(each) for each in done}))
 
 
 if __name__ == "__main__":
