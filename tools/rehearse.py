@@ -2,10 +2,10 @@
 
     python -m tools.rehearse labs/01_pretraining.ipynb --versions colab
 
-`make rehearsal` makes an environment of its own for the Python that runs it, copies the one notebook into an empty folder
-and runs it there from its setup cell, which clones the course (the last commit here) and installs what Colab lacks. The
-labs' checks must hold; how many of the printed outputs are not the notebook's is told. `--record` keeps the result in
-benchmarks/versions.json, and the table of all of them in benchmarks/versions.md.
+`make rehearsal` makes an environment of its own for the Python that runs it, copies the one notebook into an empty
+folder and runs it there from its setup cell, which clones the course (the last commit here) and installs what Colab
+lacks. The labs' checks must hold; how many of the printed outputs are not the notebook's is told. `--record` keeps the
+result in benchmarks/versions.json, and the table of all results in benchmarks/versions.md.
 
 Until the environment is made only the standard library is imported.
 """
@@ -188,11 +188,11 @@ def report(row: dict[str, Any]) -> str:
         lines.append(f"The setup cell changed the version of {', '.join(row['changed'])}.")
     if row["installed"]:
         lines.append(f"The setup cell installed {', '.join(row['installed'])}.")
-    lines.append(
-        f"FAILED after {row['minutes']} minutes at {row['failed']}"
-        if row["failed"]
-        else f"Passed in {row['minutes']} minutes; {row['differ']} of {row['outputs']} printed outputs differ from the book's."
-    )
+    if row["failed"]:
+        lines.append(f"FAILED after {row['minutes']} minutes at {row['failed']}")
+    else:
+        differ = f"{row['differ']} of {row['outputs']} printed outputs differ from the book's"
+        lines.append(f"Passed in {row['minutes']} minutes; {differ}.")
     return "\n".join(lines)
 
 
@@ -223,8 +223,8 @@ def main() -> None:
         version = platform.python_version()
         if given.versions == "colab" and not version.startswith(colab_python() + "."):
             raise CourseError(
-                f"Colab has Python {colab_python()} (requirements/colab.txt), and this is {version}: name that one, for "
-                f"example: make rehearsal PYTHON=python{colab_python()}"
+                f"Colab has Python {colab_python()} (requirements/colab.txt), and this is {version}: name that one, "
+                f"for example: make rehearsal PYTHON=python{colab_python()}"
             )
     except CourseError as error:
         sys.exit(str(error))
