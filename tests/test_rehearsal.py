@@ -48,12 +48,13 @@ def test_a_notebook_alone_in_an_empty_folder(tmp_path, monkeypatch):
         new_code_cell(COURSE_CALL, outputs=[stdout("0.9\n")]),
         new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]}),
     )
-    row = rehearse.rehearse(path)
+    row, ran = rehearse.rehearse(path)
     assert row["failed"] == "" and (row["outputs"], row["differ"]) == (
         2,
         2,
     )  # "0.9" is not what it prints, and the error is new
     assert row["packages"]["torch"] and set(row["packages"]) == set(rehearse.needed())
+    assert rehearse.printed(ran.cells[2]) == "0.8" and row["core_minutes"] > 0
     assert row["changed"] == [] and re.fullmatch("[0-9a-f]{40}", row["commit"])
     assert "printed outputs differ from the book's." in rehearse.report(row)
 
@@ -66,7 +67,7 @@ def test_a_notebook_alone_in_an_empty_folder(tmp_path, monkeypatch):
     ],
 )
 def test_the_failing_cell_is_named(tmp_path, source, error):
-    row = rehearse.rehearse(written(tmp_path / "fails.ipynb", "1", source, "2"))
+    row, _ = rehearse.rehearse(written(tmp_path / "fails.ipynb", "1", source, "2"))
     assert row["failed"].startswith(f"cell 1 ({source.splitlines()[0]}): {error}")
     assert re.search(r"FAILED after [\d.]+ minutes at cell 1 ", rehearse.report(row))
 
@@ -132,7 +133,7 @@ ROW = {
     "versions": "colab",
     "python": "3.13.0",
     "failed": "",
-    "minutes": 2.04,
+    "core_minutes": 2.04,
     "outputs": 9,
     "differ": 1,
 }

@@ -116,24 +116,26 @@ def rehearse(path: Path) -> dict[str, Any]:
             resources={"metadata": {"path": str(folder)}},
             on_cell_start=lambda cell, cell_index: reached.append(cell_index),
         )
-        before, start, failed = packages(), time.perf_counter(), ""
+        before, start, used, failed = packages(), time.perf_counter(), os.times(), ""
         try:
             client.execute(env=as_in_colab(repository))
         except (CellControlSignal, DeadKernelError) as error:
             failed = failure(notebook, reached[-1], error)
-        minutes = (time.perf_counter() - start) / 60
+        minutes, ended = (time.perf_counter() - start) / 60, os.times()
     after = packages()
-    return {
+    row = {
         "lab": path.stem,
         "python": platform.python_version(),
         "failed": failed,
         "minutes": round(minutes, 1),
+        "core_minutes": round((sum(ended[2:4]) - sum(used[2:4])) / 60, 2),  # of child processes
         **compared(notebook, original),
         "packages": {name: after.get(name, "") for name in needed()},
         "changed": sorted(name for name in before if after.get(name) != before[name]),
         "installed": sorted(after.keys() - before.keys()),
         "commit": commit,
     }
+    return row, notebook
 
 
 def failure(notebook: NotebookNode, number: int, error: Exception) -> str:
@@ -215,8 +217,11 @@ def main() -> None:
                 f"{given.notebook} is not a notebook: name one, such as labs/01_pretraining.ipynb."
             )
         if Path(sys.prefix).resolve() == environment:
-            row = {"versions": given.versions, **rehearse(given.notebook)}
-            print(report(row), flush=True)
+            result, notebook = rehearse(given.notebook)
+            row = {"versions": given.versions, **result}
+            ran = environment / given.notebook.name
+            write_text(ran, json.dumps(notebook, indent=1))
+            print(f"{report(row)}\nThe notebook as it was run: {ran}", flush=True)
             if given.record:
                 record(row)
             sys.exit(bool(row["failed"]))
