@@ -162,7 +162,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         return (
             "**fails**"
             if row["failed"]
-            else f"{row['minutes']:.1f} min, {row['differ']} of {row['outputs']} differ"
+            else f"{row['core_minutes']:.1f} min, {row['differ']} of {row['outputs']} differ"
         )
 
     lines = ["| lab | " + " | ".join(f"{versions}, Python {python}" for versions, python in kinds) + " |"]
