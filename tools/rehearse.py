@@ -90,19 +90,21 @@ def as_in_colab(repository: str) -> dict[str, str]:
     return kept | {"COURSE_REPO": repository, "COURSE_REF": BRANCH}
 
 
-def rehearse(path: Path) -> dict[str, Any]:
+def rehearse(path: Path) -> tuple[dict[str, Any], NotebookNode]:
     """Run a notebook with the Python and the packages of this process, alone in an empty folder.
 
-    Returns what is recorded of it: `failed` is empty where every cell ran (those that fail on purpose, too), else the
-    failing cell and its error; `changed` names the packages of which the setup cell installed another version, and
-    `installed` those that it added.
-
+    Returns what is recorded of it and the notebook as it was run. `failed` is empty where every cell ran (those that
+    fail on purpose, too), else the failing cell and its error; `core_minutes` is computing time summed over cores;
+    `changed` names the packages of which the setup cell installed another version, and `installed` those that it added.
     """
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal, DeadKernelError
 
     original, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
     reached = [0]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "notebook"
