@@ -1,7 +1,9 @@
 """The rehearsal of a notebook alone, in the environment of these tests, its arguments, its table, its workflow."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,6 +86,47 @@ def test_what_counts_as_a_printed_output():
     new = new_notebook(cells=[new_code_cell(outputs=each) for each in ([value], noise, [], [value])])
     assert rehearse.compared(new, old) == {"outputs": 3, "differ": 1}
     assert rehearse.compared(old, old) == {"outputs": 3, "differ": 0}
+
+
+GIT = """#!/bin/sh
+test "$1" = clone || { echo "abc1234 of 2026-08-19"; exit; }
+for folder; do :; done  # the last argument
+mkdir -p "$folder"
+printf 'Ubuntu 22.04.5 LTS\\nPython 3.13.15\\n' >"$folder/os-info.txt"
+cp freeze.txt "$folder/pip-freeze.txt"
+"""
+UV = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in --constraints) cp "$2" constraints.txt ;; --python-version) echo "$2" >python.txt ;; esac
+    shift
+done
+echo "numpy==2.1.3" >requirements/colab.txt
+"""
+
+
+def test_what_colab_publishes_becomes_versions(tmp_path):
+    """Packages locked by address get their version, what only has an address or comes with torch goes."""
+    wheel = "https://download.pytorch.org/whl/cpu/torch-2.11.0%2Bcpu-cp313-cp313-manylinux_2_28_x86_64.whl"
+    model = (
+        "https://github.com/x/y/releases/download/en_core_web_sm-3.8.0/en_core_web_sm-3.8.0-py3-none-any.whl"
+    )
+    lines = [
+        "numpy==2.1.3",
+        f"torch @ {wheel}",
+        f"en_core_web_sm @ {model}#sha256=12",
+        "nvidia-nccl-cu13==2.31.2",
+    ]
+    (tmp_path / "freeze.txt").write_text("\n".join([*lines, "PyDrive2 @ git+https://github.com/x/y@12", ""]))
+    for name, text in {"bin/git": GIT, "bin/uv": UV, "tools/lock_colab.sh": ""}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text or (root() / name).read_text("utf-8"))
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "requirements").mkdir()
+    env = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / "tools" / "lock_colab.sh"], env=env, capture_output=True, text=True)
+    assert done.stdout == "requirements/colab.txt: 1 packages\n", done.stderr
+    assert (tmp_path / "constraints.txt").read_text().split() == ["numpy==2.1.3", "torch==2.11.0"]
+    assert (tmp_path / "python.txt").read_text() == "3.13\n"
 
 
 @pytest.mark.parametrize("name", ["no_such.ipynb", "labs/01_pretraining.py"])
