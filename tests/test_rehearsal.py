@@ -78,7 +78,12 @@ def test_what_counts_as_a_printed_output():
     """A progress bar, standard error and a figure's name do not; a value, a table and an error do."""
     image = new_output("display_data", {"image/png": "", "text/plain": "<Image 0x1>"})
     value = new_output("execute_result", {"text/plain": "0.5"})
-    noise = [new_output("stream", name="stderr", text="warning"), image, stdout(" 5%|\r10%|\r      \rdone\n")]
+    noise = [
+        new_output("stream", name="stderr", text="warning"),
+        image,
+        stdout(" 5%|\r10%|"),
+        stdout("\r      \rdone\n"),
+    ]
     error = new_output("error", ename="CourseError", evalue="no file", traceback=[])
     old = new_notebook(
         cells=[new_code_cell(outputs=each) for each in ([value], [stdout("done\n")], [image], [error])]

@@ -51,16 +51,17 @@ def packages() -> dict[str, str]:
 
 def printed(cell: NotebookNode) -> str:
     """What a cell printed and showed as text, and the error it raised; no figure and nothing from standard error."""
-    texts = []
+    stdout, others = "", []  # standard output can come in pieces
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if output.get("name") == "stdout":
-            texts.append(output.text)
+            stdout += output.text
         elif output.output_type == "error":
-            texts.append(f"{output.ename}: {output.evalue}")
+            others.append(f"{output.ename}: {output.evalue}")
         elif not any(kind.startswith("image/") for kind in data):
-            texts.append(data.get("text/plain", ""))
-    return re.sub(r"[^\n]*\r", "", "\n".join(texts)).strip()  # a progress bar overwrites its own line
+            others.append(data.get("text/plain", ""))
+    stdout = re.sub(r"[^\n]*\r", "", stdout)  # a progress bar overwrites its own line
+    return "\n".join([stdout.strip(), *others]).strip()
 
 
 def compared(notebook: NotebookNode, original: NotebookNode) -> dict[str, int]:
