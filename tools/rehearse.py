@@ -161,17 +161,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     def cell(row: dict[str, Any] | None) -> str:
         if row is None:
             return "not run"
-        return (
-            "**fails**"
-            if row["failed"]
-            else f"{row['core_minutes']:.1f} min, {row['differ']} of {row['outputs']} differ"
-        )
+        if row["failed"]:
+            return "**fails**"
+        return f"{row['core_minutes']:.1f} min, {row['differ']} of {row['outputs']} differ"
 
-    lines = ["| lab | " + " | ".join(f"{versions}, Python {python}" for versions, python in kinds) + " |"]
-    lines.append("|---" * (len(kinds) + 1) + "|")
+    lines = [
+        ["lab", *(f"{versions}, Python {python}" for versions, python in kinds)],
+        ["---"] * (len(kinds) + 1),
+    ]
     for lab in sorted(path.stem for path in (ROOT / "labs").glob("*.ipynb")):
-        lines.append(f"| {lab} | " + " | ".join(cell(cells.get((lab, *kind))) for kind in kinds) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append([lab, *(cell(cells.get((lab, *kind))) for kind in kinds)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def record(row: dict[str, Any]) -> None:
