@@ -115,6 +115,7 @@ def rehearse(path: Path) -> tuple[dict[str, Any], NotebookNode]:
             notebook,
             timeout=None,  # whoever starts it decides how long it may take
             kernel_name="python3",
+            startup_timeout=600,  # seconds; a first import of everything can be slow
             resources={"metadata": {"path": str(folder)}},
             on_cell_start=lambda cell, cell_index: reached.append(cell_index),
         )
@@ -155,7 +156,7 @@ def needed() -> list[str]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown: a line for each lab, a column for each kind of versions and Python."""
-    kinds = sorted({(row["versions"], row["python"]) for row in rows})
+    kinds = sorted({(row["versions"], row["python"]) for row in rows}) or [("colab", colab_python())]
     cells = {(row["lab"], row["versions"], row["python"]): row for row in rows}
 
     def cell(row: dict[str, Any] | None) -> str:
