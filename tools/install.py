@@ -50,8 +50,9 @@ def main(name: str, folder: str = ".venv") -> None:
     print(f"Installing {name} into {venv} (only when it has changed) ...", flush=True)
     pip = [venv / PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     locked = name.endswith(".txt")
-    which = ["--require-hashes"] if locked else ["--upgrade", "--upgrade-strategy", "eager"]
-    if subprocess.run([*pip, *which, "-r", name], stdin=subprocess.DEVNULL).returncode:
+    newest = [*pip, "--upgrade", "--upgrade-strategy", "eager", "-r", name]
+    command = [*pip, "--require-hashes", "-r", name] if locked else newest
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
         free = shutil.disk_usage(venv).free / 1e9
         sys.exit(
             f"Installing {name} failed (see pip's message above): check the network and the disk (the whole course "
