@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-
 WORD = -1  # in the place of a phrase's head: it is a word
 
 
