@@ -25,6 +25,7 @@ import numpy as np
 import torch  # before TensorFlow, as utils.bert_tf explains
 from transformers import BertForQuestionAnswering
 
+from benchmarks.machine import processor
 from utils import bert_tf, minilm, settings, span_tf, squad
 from utils.world import World, tasks
 
@@ -183,14 +184,6 @@ def use(threads: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     settings.threads(threads)
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import pages, probes, squad_training
+from benchmarks import book, labs, pages, probes, squad_training, tokenization, trainers, where
 from utils.settings import root
 
 
@@ -115,3 +115,109 @@ def test_the_table_of_pages():
         "| b | 1.40 | 0.00 | 0.00 | 0.25 | 0.031 |",
         "| a | 0.01 | 0.00 | 0.00 | 0.25 | 0.000 |",
     ]
+
+
+LAB = """\
+# %% [markdown]
+# # Lab 9: Something small
+#
+# | what | two CPU cores | one GPU |
+# |---|---|---|
+# | download | nothing | nothing (`mini`); 4.5 MB (`full`, WikiText-2) |
+
+# %%
+import time
+
+# %% [markdown]
+# ## The work
+#
+# Nearly all of it.
+
+# %%
+data = bytearray(200_000_000)
+end = time.process_time() + 1
+while time.process_time() < end:
+    sum(range(1000))
+
+# %% [markdown]
+# ## The rest
+
+# %%
+del data
+"""
+
+
+@pytest.fixture
+def small_lab(tmp_path, monkeypatch):
+    source = tmp_path / "labs" / "99_small.py"
+    source.parent.mkdir()
+    source.write_text(LAB, "utf-8")
+    monkeypatch.setattr(labs, "root", lambda: tmp_path)
+    return source
+
+
+def test_a_lab_is_measured_section_by_section(small_lab):
+    found = labs.measure(small_lab)
+    assert list(found["sections"]) == [labs.START, "The work", "The rest"]
+    assert 0.9 < found["sections"]["The work"] <= found["core_seconds"] < 5
+    assert found["sections"]["The rest"] < 0.5
+    assert 200_000_000 < found["peak_bytes"] < 600_000_000  # the kernel itself takes 80 million
+    assert found["slowest_cells"][0][0] == "data = bytearray(200_000_000)"
+    assert found["parts"]["other"] > 0.5 and sum(found["parts"].values()) == pytest.approx(1, abs=0.01)
+    assert not small_lab.with_suffix(".ipynb").exists()
+    line = labs.table({"99_small": found}).splitlines()[2]
+    assert line.startswith("| [9 Something small](../labs/99_small.ipynb) | 0.0 | ")
+    assert line.endswith(" % | 4.5 MB (WikiText-2) |") and "The work" in line
+
+
+@pytest.mark.parametrize(
+    ("innermost_first", "learning", "kind"),
+    [
+        (["/site-packages/torch/nn/modules/module.py:_call_impl", "/x.py:f"], True, "training"),
+        (["/site-packages/torch/nn/modules/module.py:_call_impl", "/x.py:f"], False, "reading"),
+        (["C:\\lib\\torch\\optim\\adam.py:step"], False, "training"),
+        (["/lib/copy.py:copy", "<frozen importlib._bootstrap>:_load", "/torch/nn/x.py:<module>"], True, "imports"),
+        (["/lib/x.py:f", "/site-packages/matplotlib/figure.py:draw"], True, "figures"),
+        (["/course/utils/world/dice.py:pick", "/tmp/ipykernel_1/2.py:<module>"], True, "text"),
+        (["/sklearn/svm.py:fit", "/course/utils/probing.py:fit"], True, "statistics"),
+        (["/tmp/ipykernel_1/2.py:<module>"], True, "other"),
+    ],
+)  # fmt: skip
+def test_kinds_of_work(innermost_first, learning, kind):
+    assert where.kind(innermost_first, learning) == kind
+
+
+def test_trainers_run_at_a_tiny_size():
+    """All ways start from the same weights, compute the same loss, and are timed on as many steps."""
+    causal, batches = trainers.texts(trainers.WARM_UP + 1)
+    losses = trainers.first_losses(causal, batches[0])
+    assert set(losses) == {"course", "Trainer", "fastai"}
+    assert max(losses.values()) - min(losses.values()) < 1e-4
+    for steps in (trainers.course_steps, trainers.trainer_steps, trainers.fastai_steps):
+        clock = steps(trainers.deepcopy(causal).train(), batches[:, :8])
+        assert len(clock) == len(batches) + 1, steps.__name__
+        assert (trainers.seconds(clock) > 0).all(), steps.__name__
+
+
+def test_span_trainers_run_at_a_tiny_size():
+    _, asked = squad_training.examples()
+    windows = squad_training.batches(asked, 128, trainers.WARM_UP + 1)
+    windows = [batch[:2] for batch in windows]
+    for steps in (trainers.span_steps, trainers.fit_steps):
+        assert (trainers.seconds(steps(trainers.span_model(), windows)) > 0).all(), steps.__name__
+
+
+def test_tokenizers_run_at_a_tiny_size():
+    found = tokenization.measure(20)
+    assert set(found) == set(tokenization.WAYS)
+    assert found["word pieces"]["tokens"] == found["one by one"]["tokens"] > 0
+    assert all(one["tokens_per_core_second"] > 0 for one in found.values())
+
+
+def test_a_build_is_measured(monkeypatch, tmp_path):
+    """A page of one word, by the command that builds the book."""
+    (tmp_path / "_config.yml").write_text("title: one\n")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (tmp_path / "index.md").write_text("# One\n")
+    found = book.measure(tmp_path)
+    assert found["pages"] == 3 and found["core_seconds"] > 0.5 and found["peak_bytes"] > 30_000_000

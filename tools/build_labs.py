@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -58,8 +59,8 @@ def with_ids(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run all cells in `folder`, outputs go into `notebook`.
+def execute(notebook: NotebookNode, folder: Path, **hooks: Callable[..., None]) -> None:
+    """Run all cells in `folder`, outputs go into `notebook`; `hooks` are nbclient's, such as `on_cell_executed`.
 
     Raises:
         CourseError: a cell failed; names the cell and the error.
@@ -71,6 +72,7 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         record_timing=False,
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
+        **hooks,
     )
     enter_notebook_environment()
     try:

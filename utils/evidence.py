@@ -23,10 +23,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,10 +229,8 @@ class Lab:
 
         Raises CourseError when the file has no such id, and what `record` raises.
         """
-        import yaml
-
         path = course.root() / "labs" / f"{self.name}.yml"
-        plan = yaml.safe_load(_read_text(path))
+        plan = _plan(_read_text(path))
         if id not in plan:
             raise CourseError(f"{path} does not describe the measurement {id!r}: write its rule there first.")
         verdict = self.record(id=id, interval=interval, seeds=seeds, **plan[id])
@@ -508,7 +506,7 @@ def read_runs(path: Path) -> dict[Key, float]:
     whole = _whole_lines(text)
     if len(whole) < len(text):
         print(f"{path.name}: the last run was cut off and is dropped; recording runs it again")
-    return _parse(path, whole)
+    return dict(_parse(path, whole))
 
 
 def append_runs(path: Path, experiment: str, setting: str, metrics: dict[str, float]) -> None:
@@ -575,7 +573,8 @@ def _csv_line(fields: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def _parse(path: Path, text: str) -> dict[Key, float]:
+@lru_cache(maxsize=1)  # a lab asks for the same file at every sweep
+def _parse(path: Path, text: str) -> Mapping[Key, float]:
     runs: dict[Key, float] = {}
     for number, line in enumerate(text.split("\n")[:-1], start=1):
         if number == 1 and line + "\n" == HEADER:
@@ -594,11 +593,19 @@ def _parse(path: Path, text: str) -> dict[Key, float]:
     return runs
 
 
-def _lines(runs: dict[Key, float]) -> str:
+@lru_cache(maxsize=1)  # a lab asks for the same file at every conclusion
+def _plan(text: str) -> Mapping[str, dict[str, Any]]:
+    """The descriptions in a `labs/NAME.yml`, by id."""
+    import yaml
+
+    return yaml.safe_load(text)
+
+
+def _lines(runs: Mapping[Key, float]) -> str:
     return "".join(_csv_line([*key, repr(value)]) + "\n" for key, value in runs.items())
 
 
-def _metrics(runs: dict[Key, float], experiment: str) -> Runs:
+def _metrics(runs: Mapping[Key, float], experiment: str) -> Runs:
     """Return the metrics of each run of one experiment."""
     result: Runs = {}
     for (name, setting, metric), value in runs.items():

@@ -230,8 +230,10 @@ def magnitude_masks(module: Module, sparsity: float, masks: Mapping[str, Tensor]
             f"The masks given leave out {int((values < 0).sum())} of {len(values)} weights, more than the sparsity "
             f"{sparsity}: ask for a higher one."
         )
-    stays = torch.ones(len(values), dtype=torch.bool, device=values.device)
-    stays[values.argsort(stable=True)[:drop]] = False
+    limit = values.kthvalue(drop).values if drop else values.new_tensor(-torch.inf)
+    stays = values > limit
+    equal = (values == limit).nonzero()[:, 0]  # of these the first ones go
+    stays[equal[drop - int((values < limit).sum()) :]] = True
     parts = stays.split([size.numel() for size in sizes.values()])
     return {name: part.view_as(sizes[name]) for name, part in zip(sizes, parts, strict=True)}
 

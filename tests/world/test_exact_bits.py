@@ -8,6 +8,7 @@ import pytest
 
 from utils.world import WRITERS, World
 from utils.world.dice import Dice, Table, derivations, score
+from utils.world.phrases import finish, join
 from utils.world.scenes import SceneWriter, Topic, noun
 
 
@@ -38,7 +39,7 @@ def tiny_sentence(topic: Topic, dice: Dice) -> tuple[str, ...]:
     subject, number, _ = writer.noun_phrase(topic.persons, "subject")
     form = dice.pick(TINY_PREDICATES)
     predicate = writer.intransitive(number) if form == "intransitive" else writer.copula(number)
-    return tuple(token.word for token in (*subject.tokens, *predicate.tokens))
+    return finish(join(0, subject, predicate)).words
 
 
 TINY_PREDICATES = Table(["intransitive", "copula"], [60, 40])

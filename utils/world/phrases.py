@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
+WORD = -1  # in the place of a phrase's head: it is a word
+
 
 class Token(NamedTuple):
     """One word: its text, universal tag, the slot of the grammar that it fills ("" for fixed words), and its number."""
@@ -20,12 +22,25 @@ class Token(NamedTuple):
 
 
 class Phrase:
-    """A piece of a sentence: tokens, heads inside the phrase (-1 at the root), and (verb, controller) agreements."""
+    """A piece of a sentence: a word, or phrases side by side, of which part `head` heads the others.
 
-    __slots__ = ("tokens", "heads", "root", "agreements")
+    `root` is the position of its root word among its `size` words, `agreements` are (verb, controller) positions.
+    """
 
-    def __init__(self, tokens: list[Token], heads: list[int], root: int, agreements: list[tuple[int, int]]):
-        self.tokens, self.heads, self.root, self.agreements = tokens, heads, root, agreements
+    __slots__ = ("parts", "head", "size", "root", "agreements")
+
+    def __init__(self, parts: tuple, head: int, size: int, root: int, agreements: list[tuple[int, int]]):
+        self.parts, self.head, self.size, self.root, self.agreements = parts, head, size, root, agreements
+
+    def lay_out(self, above: int, tokens: list["Token"], heads: list[int]) -> None:
+        """Append its words to `tokens` and their heads to `heads`; its root depends on the word at `above`."""
+        if self.head == WORD:
+            tokens += self.parts
+            heads.append(above)
+            return
+        root = len(tokens) + self.root
+        for i, part in enumerate(self.parts):
+            part.lay_out(above if i == self.head else root, tokens, heads)
 
 
 class Agreement(NamedTuple):
@@ -65,28 +80,23 @@ class Sentence:
         return depths
 
 
+@cache
 def word(text: str, pos: str, slot: str = "", number: str = "") -> Phrase:
-    """A phrase of one word."""
-    return Phrase([Token(text, pos, slot, number)], [-1], 0, [])
+    """A phrase of one word; the same words are the same phrase, which nobody changes."""
+    return Phrase((Token(text, pos, slot, number),), WORD, 1, 0, [])
 
 
 def join(head: int, *parts: Phrase) -> Phrase:
     """Put phrases side by side; the root of part `head` becomes the root, the other roots depend on it."""
-    tokens: list[Token] = []
-    heads: list[int] = []
+    size = root = 0
     agreements: list[tuple[int, int]] = []
-    roots = []
-    for part in parts:
-        offset = len(tokens)
-        roots.append(offset + part.root)
-        tokens += part.tokens
-        heads += [h + offset if h >= 0 else -1 for h in part.heads]
-        agreements += [(v + offset, c + offset) for v, c in part.agreements]
-    root = roots[head]
-    for r in roots:
-        if r != root:
-            heads[r] = root
-    return Phrase(tokens, heads, root, agreements)
+    for i, part in enumerate(parts):
+        if i == head:
+            root = size + part.root
+        for verb, controller in part.agreements:
+            agreements.append((verb + size, controller + size))
+        size += part.size
+    return Phrase(parts, head, size, root, agreements)
 
 
 def takes_an(text: str) -> bool:
@@ -99,15 +109,18 @@ def finish(phrase: Phrase) -> Sentence:
 
     `a` becomes `an` before a vowel, and the attractors of each agreement are counted.
     """
-    tokens = phrase.tokens
+    tokens: list[Token] = []
+    heads: list[int] = []
+    phrase.lay_out(-1, tokens, heads)
     agreements = []
     for verb, controller in phrase.agreements:
         between = [t for t in tokens[min(verb, controller) + 1 : max(verb, controller)] if t.pos == "NOUN"]
         other = sum(t.number != tokens[controller].number for t in between)
         agreements.append(Agreement(verb, controller, len(between), other))
     words, pos, slots, numbers = zip(*tokens, strict=True)
-    words = tuple("an" if w == "a" and takes_an(words[i + 1]) else w for i, w in enumerate(words))
-    return Sentence(words, pos, tuple(phrase.heads), slots, numbers, tuple(agreements))
+    if "a" in words:
+        words = tuple("an" if w == "a" and takes_an(words[i + 1]) else w for i, w in enumerate(words))
+    return Sentence(words, pos, tuple(heads), slots, numbers, tuple(agreements))
 
 
 # --- templates ----------------------------------------------------------------------------------------------
@@ -180,7 +193,7 @@ def _fill(node: _Node, slots: dict[str, str | Phrase]) -> Phrase:
     if node.verb is not None:
         starts = [0]
         for part in parts:
-            starts.append(starts[-1] + len(part.tokens))
+            starts.append(starts[-1] + part.size)
         position = {i: starts[i] + parts[i].root for i in (node.verb, node.controller)}
         phrase.agreements.append((position[node.verb], position[node.controller]))
     return phrase

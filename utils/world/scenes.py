@@ -187,7 +187,7 @@ class SceneWriter:
         first = self.transitive(number)
         conjunction = self.say("and", "CCONJ")
         second = getattr(self, self.pick(COORDINATED))(number)
-        start = len(first.tokens) + 1
+        start = first.size + 1
         phrase = join(0, first, join(1, conjunction, second))
         phrase.agreements.append(
             (start + second.root, phrase.root)
@@ -212,7 +212,7 @@ class SceneWriter:
         that = self.say("that", "SCONJ")
         if modifier == "subject rc":
             clause = getattr(self, "intransitive" if kind == "animal" else self.pick(RELATIVE))(number)
-            start, controller = len(phrase.tokens) + 1, phrase.root
+            start, controller = phrase.size + 1, phrase.root
             phrase = join(0, phrase, join(0, that, clause))
             phrase.agreements.append((start + clause.root, controller))
         else:
