@@ -54,8 +54,8 @@ def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     path = folder / "tokenizer.json"
-    values = _read_json(path, "tokenizer.json")
     try:
+        values = read_json(path)
         added, vocabulary = values["added_tokens"], values["model"]["vocab"]
         ids = dict.fromkeys(vocabulary.values()) if isinstance(vocabulary, dict) else vocabulary
         if len(ids) < len(vocabulary) or any(vocabulary.get(t["content"], t["id"]) != t["id"] for t in added):
@@ -265,9 +265,10 @@ def _remedy(name: str) -> str:
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
-    if not path.is_file():
-        raise CourseError(f"{path} cannot be used (no such file): {_remedy(name)}.")
-    values = read_json(path, _remedy(name))
+    try:
+        values = read_json(path)
+    except CourseError as error:
+        raise CourseError(f"{path} cannot be used ({error}): {_remedy(name)}.") from None
     if not isinstance(values, dict):
         raise CourseError(f"{path} is not a JSON object: {_remedy(name)}.")
     return values

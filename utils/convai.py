@@ -171,7 +171,7 @@ def from_parlai(path: Path, candidates: int = 20, seed: int = 0) -> list[Chat]:
             chats.append([])
         if not chats or count != str(1 + len(personas[-1]) + len(chats[-1])):
             raise CourseError(
-                f"{place}: the number {shown(count)} does not follow the one before: get the file again."
+                f"{place}: the number {count:.20} does not follow the one before: get the file again."
             )
         if "\t" not in rest:
             personas[-1].append(_persona(rest, place, bool(chats[-1])))

@@ -407,10 +407,6 @@ def read_text(path: Path, otherwise: str | None = None) -> str:
         raise CourseError(f"{path} is a folder, and a text file was expected: name a file in it.") from None
     except OSError as error:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check the path.") from None
-    if b"\0" in data:
-        raise CourseError(
-            f"{path} is no text or is damaged, its byte {data.index(0)} is null: get the file again, and as UTF-8."
-        )
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -420,6 +416,10 @@ def read_text(path: Path, otherwise: str | None = None) -> str:
                 f"with `iconv -f latin1 -t utf-8 {path.name}`."
             ) from None
         text = data.decode(otherwise)
+    if b"\0" in data:
+        raise CourseError(
+            f"{path} is no text or is damaged, its byte {data.index(0)} is null: get the file again, and as UTF-8."
+        )
     if not text.strip():
         raise CourseError(f"{path} is empty, and text was expected: get the file again.")
     return text.replace("\r\n", "\n")
