@@ -49,7 +49,7 @@ def test_gulordava_refuses_other_rows(data, rows):
 
 
 def test_gulordava_refuses_a_sentence_without_its_verb(data):
-    data(items.GULORDAVA, HEADER + RIGHT.replace("runs home . <eos>", "") + WRONG)
+    data(items.GULORDAVA, HEADER + (RIGHT + WRONG).replace("runs home . <eos>", ""))
     with pytest.raises(CourseError, match="line 2: the sentence ends before its verb, word 2"):
         items.gulordava()
 
@@ -114,7 +114,7 @@ def test_marvin(tmp_path):
     ("name", "text", "message"),
     [
         ("a.pickle", "x", "is a pickle, which can run any program when it is opened: give a JSON file"),
-        ("a.json", '{"sing": [["a b",', r"is not JSON \(.*line 1"),
+        ("a.json", '{"sing": [["a b",', r"line 1, column \d+: this is not JSON"),
         ("a.json", "[1]", "expected a JSON object of condition -> sentences"),
         ("a.json", '{"sing": 3}', "expected a JSON object of condition -> sentences"),
         ("a.json", '{"sing": [["a", "b"], ["a"]]}', r"condition 'sing', entry 1: .* found \"?\['a'\]"),

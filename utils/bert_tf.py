@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils import minilm
-from utils.downloads import fetch_folder, fetch_model, read_text, write_text
-from utils.errors import CourseError
+from utils.downloads import fetch_folder, fetch_model, read_json, read_text, write_text
+from utils.errors import CourseError, shown
 from utils.settings import quiet
 
 with quiet():
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")  # TF Hub's names; int32 [batch, tokens] each
 CHECKPOINT, CONFIG, VOCABULARY = "bert_model.ckpt", "bert_config.json", "vocab.txt"  # of a Google folder
 PARTS = ("/kernel", "/bias", "/gamma", "/beta")  # how names of layers' weights end, unlike an optimizer's
+LARGEST = 10**9  # weights of a model that is built, three times those of bert-large
 MASKED = -10_000.0  # added to attention scores of padding
 
 
@@ -63,21 +64,43 @@ class Config:
     def read(cls, path: Path) -> Config:
         """The config of a bert_config.json, or of the config.json of transformers.
 
-        Raises CourseError where the file is missing, is not JSON, gives no vocab_size, or is not of such a BERT.
+        Raises CourseError where the file is missing, is not JSON, gives no vocab_size, is not of such a BERT, or of one
+        with more than LARGEST weights.
         """
-        try:
-            values = json.loads(read_text(path))
-            found = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-            right = found.hidden_size % found.num_attention_heads == 0 and found.vocab_size > 0
-        except (ValueError, TypeError, ZeroDivisionError):
-            raise CourseError(f"{path} is not the config of a BERT: name its {CONFIG}.") from None
+        values = read_json(path)
+        if not isinstance(values, dict) or "vocab_size" not in values:
+            raise CourseError(f"{path} is not the config of a BERT: name its {CONFIG}.")
+        found = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        for name, value in asdict(found).items():
+            size = isinstance(getattr(SIZES, name), int)
+            if type(value) is not int if size else type(value) not in (int, float):
+                raise CourseError(
+                    f"{path} is not the config of a BERT, {name} is {shown(value)}: name its {CONFIG}."
+                )
+            if not (0 < value <= LARGEST if size else 0 <= value < 1):
+                raise CourseError(
+                    f"{path} gives {name} as {shown(value)}, and {'a size' if size else 'a share below 1'} was "
+                    f"expected: name a BERT's {CONFIG}."
+                )
         act = values.get("hidden_act", "gelu")
-        if act != "gelu" or not right:
+        if act != "gelu" or found.hidden_size % found.num_attention_heads:
             raise CourseError(
-                f"{path} has {found.hidden_size} units in {found.num_attention_heads} heads, and {act!r}: a BERT with "
-                "heads of equal size and gelu was expected."
+                f"{path} has {found.hidden_size} units in {found.num_attention_heads} heads, and {shown(act)}: a BERT "
+                "with heads of equal size and gelu was expected."
+            )
+        if found.weights > LARGEST:
+            raise CourseError(
+                f"{path} describes a BERT with {found.weights:,} weights, and at most {LARGEST:,} are built here: name "
+                f"another {CONFIG}."
             )
         return found
+
+    @property
+    def weights(self) -> int:
+        """How many numbers there are in its embeddings and the kernels of its layers."""
+        vectors = self.vocab_size + self.max_position_embeddings + self.type_vocab_size
+        layer = 4 * self.hidden_size + 2 * self.intermediate_size
+        return self.hidden_size * (vectors + self.num_hidden_layers * layer)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each variable, as in Google's checkpoints."""
@@ -105,6 +128,9 @@ class Config:
             norm(f"{layer}/output")
         dense("bert/pooler/dense", wide, wide)
         return found
+
+
+SIZES = Config(vocab_size=30_522)  # bert-base-uncased
 
 
 class Bert(tf_keras.layers.Layer):
@@ -269,7 +295,7 @@ def load_checkpoint(variables: Mapping[str, tf.Variable], prefix: Path, strict: 
             )
         sources = {name: (name, shape) for name, shape in shapes.items()}
         return _assign(variables, sources, reader.get_tensor, str(prefix), strict)
-    except (tf.errors.OpError, RuntimeError) as error:
+    except (tf.errors.OpError, RuntimeError, UnicodeDecodeError) as error:
         raise CourseError(
             f"{prefix} cannot be read as a checkpoint ({_line(error)}): get its files again."
         ) from None
@@ -294,7 +320,7 @@ def load_safetensors(variables: Mapping[str, tf.Variable], path: Path, strict: b
                 return tensor.T if _transposed(name) else tensor
 
             return _assign(variables, sources, read, str(path), strict)
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise CourseError(
             f"{path} cannot be read as weights ({_line(error)}): save the model again."
         ) from None
@@ -480,7 +506,14 @@ def _assign(
             f"{where} is of a model of other sizes, there is no place for {_few(layers)}: build the model from the "
             "config that was published with it, or load with strict=False where this is meant."
         )
-    values = {target: np.asarray(read(name), dtype=np.float32) for target, (name, _) in own.items()}
+    values = {}
+    for target, (name, _) in own.items():
+        value = read(name)
+        if not np.issubdtype(value.dtype, np.floating) or not np.isfinite(value).all():
+            raise CourseError(
+                f"{where} is damaged, {name} holds values that are no finite weights: get its files again."
+            )
+        values[target] = value.astype(np.float32)
     for target, value in values.items():
         variables[target].assign(value)
     return Report(Path(where).name, tuple(sorted(own)), fresh, unused)

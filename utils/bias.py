@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.downloads import read_text
-from utils.errors import CourseError
+from utils.downloads import read_json, read_text
+from utils.errors import CourseError, shown
 from utils.intervals import Interval
 from utils.world import World
 from utils.world.dice import Dice, words_table
@@ -54,10 +53,7 @@ def read_test(path: Path) -> WordTest:
 
     Raises CourseError for a file that is not JSON, lacks one of the four sets, or has a set of fewer than two texts.
     """
-    try:
-        data = json.loads(read_text(path))
-    except ValueError as error:
-        raise CourseError(f"{path} is not JSON ({error}): get the file again.") from None
+    data = read_json(path)
     sets, categories = [], []
     for key in SETS:
         part = data.get(key) if isinstance(data, dict) else None
@@ -68,11 +64,15 @@ def read_test(path: Path) -> WordTest:
             or not all(isinstance(t, str) and t.strip() for t in texts)
         ):
             raise CourseError(
-                f"{path}, {key!r}: expected a category and at least two examples, and found {str(part)[:40]!r}: "
+                f"{path}, {key!r}: expected a category and at least two examples, and found {shown(part)}: "
                 "get the file again."
             )
         sets.append(tuple(texts))
-        categories.append(str(part.get("category", key)))
+        categories.append(part.get("category", key))
+        if not isinstance(categories[-1], str):
+            raise CourseError(
+                f"{path}, {key!r}: the category must be a text, and is {shown(categories[-1])}."
+            )
     return WordTest(path.stem, tuple(categories), (sets[0], sets[1]), (sets[2], sets[3]))
 
 
@@ -204,7 +204,8 @@ def _bracketed(path: Path) -> list[tuple[str, str, list[str]]]:
         marked = [" ".join(m.split()) for m in re.findall(r"\[([^\[\]]*)\]", text)]
         pronouns = [m.lower() for m in marked if m.lower() in PRONOUNS]
         persons = [m for m in marked if m.lower() not in PRONOUNS]
-        if start != str(number) or not pronouns or not persons:
+        left = re.sub(r"\[[^\[\]]*\]", "", text)
+        if start != str(number) or not pronouns or not all(persons or [""]) or "[" in left or "]" in left:
             raise CourseError(
                 f"{path}, line {number}: expected the number {number} and a sentence with a person and a pronoun in "
                 f"brackets, and found {line[:40]!r}: get the file again."

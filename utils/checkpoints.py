@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.downloads import read_text, sha256, write_text
+from utils.downloads import read_json, sha256, write_text
 from utils.errors import CourseError
 from utils.longrun import replacing
 from utils.settings import root
@@ -54,7 +55,11 @@ def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
 
     path = folder / "tokenizer.json"
     try:
-        added = json.loads(read_text(path))["added_tokens"]
+        values = read_json(path)
+        added, vocabulary = values["added_tokens"], values["model"]["vocab"]
+        ids = dict.fromkeys(vocabulary.values()) if isinstance(vocabulary, dict) else vocabulary
+        if len(ids) < len(vocabulary) or any(vocabulary.get(t["content"], t["id"]) != t["id"] for t in added):
+            raise ValueError("two tokens share an id, or one has two")
         special = [token["content"] for token in added if token["special"]]
         roles = {ROLES[t.strip("[]<>").lower()]: t for t in special if t.strip("[]<>").lower() in ROLES}
         return PreTrainedTokenizerFast(tokenizer_file=str(path), **roles)
@@ -70,9 +75,6 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
     Raises CourseError when a file is missing or the weights, or the tokenizer they were trained with, are not
     those of the recipe.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = folder / name / "model.safetensors"
     expected = recipe(name, folder)
     for key, file in {"sha256": path, "tokenizer_sha256": folder / "tokenizer.json"}.items():
@@ -84,10 +86,7 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
                 f"{file} is not what {name}/recipe.json names, expected SHA-256 {expected[key]} and found "
                 f"{found}: {_remedy(name)}."
             )
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise CourseError(f"{path} holds no tensors ({_line(error)}): {_remedy(name)}.") from None
+    state = read_safetensors(path, _remedy(name))
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
@@ -97,6 +96,17 @@ def load_into(model: Module, name: str, folder: Path = FOLDER) -> None:
     Raises CourseError naming the first tensor that is missing, left over, or of another shape.
     """
     fill(model, load_state(name, folder), str(folder / name / "model.safetensors"), _remedy(name))
+
+
+def read_safetensors(path: Path, remedy: str) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name. Raises CourseError, with `remedy`, for a file that holds none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CourseError(f"{path} cannot be read as weights ({_line(error)[:200]}): {remedy}.") from None
 
 
 def read_pth(path: Path, remedy: str) -> dict[str, Any]:
@@ -110,6 +120,10 @@ def read_pth(path: Path, remedy: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch wonders about pickles that are not its own
             found = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):  # torch itself does not compare the checksums
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():
+                    raise zipfile.BadZipFile
     except OSError as error:
         raise CourseError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
     except Exception as error:  # a damaged file can raise almost anything
@@ -183,7 +197,7 @@ def save(
 
 def fill(model: Module, state: dict[str, Tensor], source: str, remedy: str) -> None:
     """Load `state` into `model`, tied weights included, or raise CourseError for the first tensor that does
-    not fit.
+    not fit: of another shape, of integers where weights belong, or with values that are not finite.
 
     `source` names the file of the weights and `remedy` what to do, both for the message.
     """
@@ -199,6 +213,12 @@ def fill(model: Module, state: dict[str, Tensor], source: str, remedy: str) -> N
             f"{source} does not fit its model: tensor {key} is {_shape(have)} in the file and "
             f"{_shape(want)} in the model: {remedy}."
         )
+    for key in state:
+        kind = "integers" if own[key].is_floating_point() and not state[key].is_floating_point() else ""
+        if kind or not state[key].isfinite().all():
+            raise CourseError(
+                f"{source} is damaged, tensor {key} holds {kind or 'values that are not finite'}: {remedy}."
+            )
     model.load_state_dict(state, strict=False)
 
 
@@ -246,8 +266,8 @@ def _remedy(name: str) -> str:
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        values = json.loads(read_text(path))
-    except (CourseError, ValueError) as error:
+        values = read_json(path)
+    except CourseError as error:
         raise CourseError(f"{path} cannot be used ({error}): {_remedy(name)}.") from None
     if not isinstance(values, dict):
         raise CourseError(f"{path} is not a JSON object: {_remedy(name)}.")

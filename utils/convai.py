@@ -18,7 +18,7 @@ from typing import Any
 
 from utils import settings
 from utils.downloads import fetch, read_json, read_text, write_text
-from utils.errors import CourseError
+from utils.errors import CourseError, shown
 
 SPLITS = ("train", "valid")
 FILE = "personachat_self_original"  # of the published JSON, without ending
@@ -90,7 +90,7 @@ def parse(rows: Any, source: str = "the document") -> list[Chat]:
 
 def _chat(row: Any, place: str, known: dict[str, str]) -> Chat:
     if not isinstance(row, dict):
-        raise CourseError(f"{place}: an object was expected, and this is {row!r:.40}.")
+        raise CourseError(f"{place}: an object was expected, and this is {shown(row)}.")
     persona = _texts(row, "personality", place, known)
     turns: list[Turn] = []
     utterances = row.get("utterances")
@@ -99,7 +99,7 @@ def _chat(row: Any, place: str, known: dict[str, str]) -> Chat:
     for i, each in enumerate(utterances):
         where = f"{place}.utterances[{i}]"
         if not isinstance(each, dict):
-            raise CourseError(f"{where}: an object was expected, and this is {each!r:.40}.")
+            raise CourseError(f"{where}: an object was expected, and this is {shown(each)}.")
         turn = Turn(_texts(each, "history", where, known), _texts(each, "candidates", where, known))
         if len(turn.history) % 2 == 0:
             raise CourseError(
@@ -122,11 +122,11 @@ def _texts(row: dict, key: str, place: str, known: dict[str, str]) -> tuple[str,
     texts = row.get(key)
     if not isinstance(texts, list) or not texts:
         raise CourseError(
-            f'{place}: "{key}" must be a list of texts that is not empty, and is {texts!r:.40}.'
+            f'{place}: "{key}" must be a list of texts that is not empty, and is {shown(texts)}.'
         )
     for text in texts:
         if not isinstance(text, str) or not text.strip():
-            raise CourseError(f'{place}: a text of "{key}" is empty or no text: {text!r:.40}.')
+            raise CourseError(f'{place}: a text of "{key}" is empty or no text: {shown(text)}.')
     return tuple(known.setdefault(text, text) for text in texts)
 
 
@@ -159,7 +159,7 @@ def from_parlai(path: Path, candidates: int = 20, seed: int = 0) -> list[Chat]:
     """
     personas: list[list[str]] = []
     chats: list[list[tuple[str, list[str]]]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).rstrip("\n").split("\n"), 1):
         place = f"{path}, line {number}"
         count, space, rest = line.partition(" ")
         if not count.isdecimal() or not space or not rest.strip():
@@ -169,9 +169,9 @@ def from_parlai(path: Path, candidates: int = 20, seed: int = 0) -> list[Chat]:
         if count == "1":
             personas.append([])
             chats.append([])
-        if not chats or int(count) != 1 + len(personas[-1]) + len(chats[-1]):
+        if not chats or count != str(1 + len(personas[-1]) + len(chats[-1])):
             raise CourseError(
-                f"{place}: the number {count} does not follow the one before: get the file again."
+                f"{place}: the number {count:.20} does not follow the one before: get the file again."
             )
         if "\t" not in rest:
             personas[-1].append(_persona(rest, place, bool(chats[-1])))
@@ -191,7 +191,7 @@ def _persona(rest: str, place: str, late: bool) -> str:
         )
     if who != "your":
         raise CourseError(
-            f"{place}: the speaker {who!r} is unknown, only 'your persona' is read: take a file `*_self_*`."
+            f"{place}: the speaker {shown(who)} is unknown, only 'your persona' is read: take a file `*_self_*`."
         )
     return re.sub(r"(?<=\S)([.!?])$", r" \1", text.strip())
 
@@ -204,9 +204,10 @@ def _exchange(rest: str, place: str) -> tuple[str, list[str]]:
         raise CourseError(
             f"{place}: a turn and its reply, divided by a tab, were expected, got {rest!r:.40}."
         )
-    if given and reply not in given:
+    if given and (reply not in given or not all(each.strip() for each in given)):
         raise CourseError(
-            f"{place}: the reply {reply!r:.40} is not among its candidates: get the file again."
+            f"{place}: the reply {shown(reply)} is not among its candidates, or one of them is empty: get the file "
+            "again."
         )
     return turn, [*(c for c in given if c != reply), reply]
 

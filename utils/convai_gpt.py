@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from utils import checkpoints, convai, dialogue
+from utils import checkpoints, convai, dialogue, longrun
 from utils import settings as course
-from utils.downloads import read_text, write_text
+from utils.downloads import write_text
 from utils.errors import CourseError
 from utils.longrun import command, compare, setting
 
@@ -75,7 +75,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     result, state = output / "result.json", output / "state.pt"
     if result.exists():
         state.unlink(missing_ok=True)
-        return json.loads(read_text(result))
+        return longrun.result(result)
     model, tokenizer = _model(settings)
     room = model.config.n_positions
     some = convai.load("train")[: settings.chats or None]

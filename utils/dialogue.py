@@ -7,7 +7,6 @@ GPT-2 or OpenAI GPT of transformers, with two heads (`GPT2DoubleHeadsModel`) whe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -20,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from utils import checkpoints
 from utils.convai import Chat
-from utils.downloads import fetch, read_text
+from utils.downloads import fetch, read_json, read_text
 from utils.errors import CourseError
 from utils.training import pretrain
 
@@ -102,12 +101,17 @@ def _vocabulary(name: str) -> dict[str, Any]:
     paths = [fetch(f"{name}/{file}") for file in ("vocab.json", "merges.txt")]
     lines = read_text(paths[1]).split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    try:
-        vocabulary = json.loads(read_text(paths[0]))
-        known = all(len(pair) == 2 and {*pair, "".join(pair)} <= vocabulary.keys() for pair in merges)
-    except (ValueError, AttributeError):
-        vocabulary, known = None, False
-    if not known:
+    vocabulary, made = read_json(paths[0]), {"".join(pair) for pair in merges}
+    whole = (
+        isinstance(vocabulary, dict)
+        and all(type(number) is int for number in vocabulary.values())
+        and sorted(vocabulary.values()) == list(range(len(vocabulary)))
+        and len(set(merges)) == len(merges)
+        and all(len(pair) == 2 and {*pair, "".join(pair)} <= vocabulary.keys() for pair in merges)
+        # every token is a character, perhaps at a word's end, or merged of two, but for the one that is special
+        and sum(len(token.removesuffix("</w>")) != 1 and token not in made for token in vocabulary) <= 1
+    )
+    if not whole:
         raise CourseError(
             f"{paths[0]} and {paths[1]} are not the vocabulary and the merges of one tokenizer: get both again."
         )
@@ -116,13 +120,7 @@ def _vocabulary(name: str) -> dict[str, Any]:
 
 def _body(path: Path) -> dict[str, Tensor]:
     """The weights of a published GPT without its heads, and without the masks that old versions kept as weights."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CourseError(f"{path} cannot be read as weights ({error}): get it again.") from None
+    state = checkpoints.read_safetensors(path, "get it again")
     return {
         key.removeprefix("transformer."): value
         for key, value in state.items()

@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import math
 import os
 import re
 import shutil
@@ -32,7 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from utils import settings
-from utils.errors import CourseError
+from utils.errors import CourseError, shown
 
 if TYPE_CHECKING:
     import requests
@@ -70,6 +71,7 @@ DAMAGED = (
     RuntimeError,  # of a zip file that asks for a password
     ValueError,
 )  # what reading a damaged archive raises
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # JSON's way to write one of the two halves of a rare character
 
 
 @dataclass(frozen=True)
@@ -396,8 +398,8 @@ def read_text(path: Path, otherwise: str | None = None) -> str:
     """Return the text of a UTF-8 file, with line ends as \\n and without a byte order mark at the start.
 
     A file that is not UTF-8 is read in the encoding `otherwise`, where one is given. Raises CourseError when the
-    file is missing, is a folder, has no text in it, or is not UTF-8 (the message gives the offset of the first
-    wrong byte).
+    file is missing, is a folder, has no text in it, or is not UTF-8 or holds a null byte (the message gives the offset
+    of the first wrong byte).
     """
     try:
         data = path.read_bytes()
@@ -408,26 +410,68 @@ def read_text(path: Path, otherwise: str | None = None) -> str:
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        if otherwise:
-            return data.decode(otherwise).replace("\r\n", "\n")
+        if not otherwise:
+            raise CourseError(
+                f"{path} is not UTF-8, its byte {error.start} is 0x{data[error.start]:02x}: convert it, for example "
+                f"with `iconv -f latin1 -t utf-8 {path.name}`."
+            ) from None
+        text = data.decode(otherwise)
+    if b"\0" in data:
         raise CourseError(
-            f"{path} is not UTF-8, its byte {error.start} is 0x{data[error.start]:02x}: convert it, for example "
-            f"with `iconv -f latin1 -t utf-8 {path.name}`."
-        ) from None
+            f"{path} is no text or is damaged, its byte {data.index(0)} is null: get the file again, and as UTF-8."
+        )
     if not text.strip():
         raise CourseError(f"{path} is empty, and text was expected: get the file again.")
     return text.replace("\r\n", "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return what a UTF-8 file of JSON holds. Raises CourseError, with line and column, where it is not JSON."""
+def read_json(path: Path, remedy: str = "it may be half a download: get the file again") -> Any:
+    """Return what a UTF-8 file of JSON holds.
+
+    Raises CourseError, with line and column where they are known, and with `remedy`, where `parse_json` does not take
+    it, and what `read_text` raises.
+    """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return parse_json(text)
     except json.JSONDecodeError as error:
-        raise CourseError(
-            f"{path}, line {error.lineno}, column {error.colno}: this is not JSON ({error.msg}), it may be half a "
-            "download: get the file again."
-        ) from None
+        place, what = f", line {error.lineno}, column {error.colno}", error.msg
+    except ValueError as error:
+        place, what = "", str(error)
+    raise CourseError(f"{path}{place}: this is not JSON ({what}), {remedy}.")
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON says, read more strictly than Python does.
+
+    Python keeps the last of two members of an object with one name, and takes numbers that JSON has not and halves of
+    characters, which no file can hold. Raises ValueError for these, for what is nested too deeply to be read, and for
+    what is not JSON.
+    """
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"an object names {shown(twice)} twice")
+        return found
+
+    def number(digits: str) -> float:
+        found = float(digits)
+        if not math.isfinite(found):
+            raise ValueError(f"{digits[:20]} is not a number that can be kept")
+        return found
+
+    try:
+        found = json.loads(text, object_pairs_hook=members, parse_float=number, parse_constant=number)
+        if _HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text has half a character, such as \\ud800") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return found
 
 
 def write_text(path: Path, text: str) -> None:
@@ -466,6 +510,8 @@ def unpack(archive: Path, folder: Path) -> Path:
             for member, content in _members(archive):
                 os.utime(temporary)
                 target = whole / member
+                if target.exists():
+                    raise _Refused(f"holds {str(member)!r} twice")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file, CHUNK)
@@ -723,7 +769,13 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
             raise _Refused(f"would unpack to more than {EXPANSION} times its size, as zip bombs do")
 
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped:
+        with zipfile.ZipFile(archive) as zipped, archive.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 2**16 - 22))
+            last = file.read()
+            count = int.from_bytes(last[last.rindex(b"PK\5\6") + 10 :][:2], "little")
+            if count not in (len(zipped.infolist()), 2**16 - 1):  # zipfile takes as many as it finds
+                raise zipfile.BadZipFile(f"it should hold {count} files and holds {len(zipped.infolist())}")
             for info in zipped.infolist():
                 taken(info.file_size + BLOCK)
                 path = _inside(info.filename)

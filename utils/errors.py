@@ -2,6 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from reprlib import Repr
+from typing import Any
+
+_short = Repr()
+_short.maxstring = _short.maxlong = _short.maxother = 60
 
 
 class CourseError(Exception):
@@ -14,6 +19,11 @@ class CourseError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython prints in place of the traceback (used by notebooks and nbclient)."""
         return f"CourseError: {self}".splitlines()
+
+
+def shown(value: Any) -> str:
+    """A value of any size and depth as at most a line of text, for a message."""
+    return _short.repr(value)[:60]
 
 
 def refused(mistake: Callable[[], object], folder: Path) -> None:

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from utils import settings as course
 from utils import spread
-from utils.downloads import write_text
-from utils.errors import CourseError
+from utils.downloads import parse_json, read_json, read_text, write_text
+from utils.errors import CourseError, shown
 from utils.intervals import Interval, decimals, format_interval, prediction_interval
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ Setting = dict[str, Any]
 Key = tuple[str, str, str]  # experiment, canonical JSON of the setting, metric
 Runs = dict[str, dict[str, float]]  # canonical JSON of the setting -> metrics
 
+NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII)  # as Python writes it
 HEADER = "experiment,setting,metric,value\n"
 FIELDS: dict[str, type] = {
     **dict.fromkeys(["id", "claim", "statement", "lab", "profile", "metric", "unit", "method"], str),
@@ -230,7 +231,7 @@ class Lab:
         Raises CourseError when the file has no such id, and what `record` raises.
         """
         path = course.root() / "labs" / f"{self.name}.yml"
-        plan = _plan(_read_text(path))
+        plan = _plan(read_text(path))
         if id not in plan:
             raise CourseError(f"{path} does not describe the measurement {id!r}: write its rule there first.")
         verdict = self.record(id=id, interval=interval, seeds=seeds, **plan[id])
@@ -355,9 +356,9 @@ def _bounds(rule: str) -> tuple[float | None, float | None]:
             if index in bounds:
                 raise ValueError
             bounds[index] = value
-    except (SyntaxError, ValueError, ZeroDivisionError):
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         raise CourseError(
-            f"The rule {rule!r} is not of the form 'ci95[0] > x', 'ci95[1] < x' or "
+            f"The rule {shown(rule)} is not of the form 'ci95[0] > x', 'ci95[1] < x' or "
             "'x < ci95[0] and ci95[1] < y' with numbers x and y."
         ) from None
     if len(bounds) == 2 and bounds[0] >= bounds[1]:
@@ -454,38 +455,39 @@ def _result(row: dict) -> str:
 def _read_rows(path: Path) -> dict[str, dict]:
     """Read an evidence file and check it: the fields of FIELDS, unique ids, verdicts that follow."""
 
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not a JSON number")
-
-    try:
-        rows = json.loads(path.read_text("utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise CourseError(f"{path} cannot be read ({error.strerror}): run `make evidence`.") from None
-    except ValueError as error:
-        raise CourseError(
-            f"{path} is not valid JSON ({error}): `git checkout` it, or run `make evidence`."
-        ) from None
+    rows = read_json(path, "`git checkout` it, or run `make evidence`")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise CourseError(f"{path} must hold a list of objects: `git checkout` it, or run `make evidence`.")
     result: dict[str, dict] = {}
     for place, row in enumerate(rows):
-        where = f"{path}, row {place} ({row.get('id', 'no id')})"
+        where = f"{path}, row {place} ({shown(row.get('id', 'no id'))})"
         for field, kind in FIELDS.items():
-            number = kind is float and isinstance(row.get(field), int)
-            if not number and not isinstance(row.get(field), kind):
+            if type(row.get(field)) is not kind and not (kind is float and _is_number(row.get(field))):
                 raise CourseError(
                     f"{where}: {field!r} is missing or not of type {kind.__name__}; run `make evidence`."
                 )
-        if len(row["ci95"]) != 2 or not all(isinstance(end, (int, float)) for end in row["ci95"]):
-            raise CourseError(f"{where}: 'ci95' must hold two numbers; run `make evidence`.")
+        if len(row["ci95"]) != 2 or not all(map(_is_number, row["ci95"])) or row["ci95"][0] > row["ci95"][1]:
+            raise CourseError(
+                f"{where}: 'ci95' must hold two numbers, the smaller one first; run `make evidence`."
+            )
+        if row["seeds"] < 1:
+            raise CourseError(f"{where}: 'seeds' must be positive; run `make evidence`.")
         if row["id"] in result:
             raise CourseError(f"{where}: the id stands twice; run `make evidence`.")
-        if verdict(row["rule"], *row["ci95"]) != row["verdict"]:
+        try:
+            follows = verdict(row["rule"], *row["ci95"])
+        except CourseError as error:
+            raise CourseError(f"{where}: {str(error).removesuffix('.')}; run `make evidence`.") from None
+        if follows != row["verdict"]:
             raise CourseError(
-                f"{where}: the verdict {row['verdict']!r} does not follow from its rule; run `make evidence`."
+                f"{where}: the verdict {shown(row['verdict'])} does not follow from its rule; run `make evidence`."
             )
         result[row["id"]] = row
     return result
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _write_rows(path: Path, rows: dict[str, dict]) -> None:
@@ -542,20 +544,27 @@ def _order(item: tuple[Key, float]) -> tuple:
 
 
 def _read_text(path: Path) -> str:
+    """The text of a file of runs, empty where there is none; it begins with HEADER or with a part of it."""
     try:
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n") if path.exists() else ""
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(
             f"{path} cannot be read ({error}): `git checkout` it, or run `make evidence`."
         ) from None
+    if not text.startswith(HEADER[: len(text)]):
+        raise CourseError(
+            f"{path}, line 1: expected {HEADER.strip()!r}, found {text.partition(chr(10))[0][:80]!r}; `git checkout` "
+            "the file, or delete it and run `make evidence`."
+        )
+    return text
 
 
 def _whole_lines(text: str) -> str:
     """Return `text` without a torn last line and the lines before it that may belong to the same run."""
     lines = text.split("\n")
     torn = lines.pop()
-    if torn and len(lines) > 1:
-        last = _fields(lines[-1])[:2]
+    last = _fields(lines[-1])[:2] if len(lines) > 1 else []
+    if torn and last:
         start = _csv_line(last)
         if torn.startswith(start) or start.startswith(torn):
             while _fields(lines[-1])[:2] == last:
@@ -564,7 +573,11 @@ def _whole_lines(text: str) -> str:
 
 
 def _fields(line: str) -> list[str]:
-    return next(csv.reader([line]), [])
+    """The cells of a line; none where it is not CSV."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return []
 
 
 def _csv_line(fields: Sequence[str]) -> str:
@@ -581,10 +594,10 @@ def _parse(path: Path, text: str) -> Mapping[Key, float]:
             continue
         try:
             experiment, setting, metric, value = _fields(line)
-            key, number_value = (experiment, canonical(json.loads(setting)), metric), float(value)
-            if number == 1 or key in runs or not math.isfinite(number_value):
+            key, number_value = (experiment, canonical(parse_json(setting)), metric), float(value)
+            if number == 1 or key in runs or not math.isfinite(number_value) or not NUMBER.fullmatch(value):
                 raise ValueError
-        except (ValueError, AttributeError, CourseError, csv.Error):
+        except (ValueError, AttributeError, CourseError):
             raise CourseError(
                 f"{path}, line {number}: expected {HEADER.strip()!r} with each run once and a finite value, "
                 f"found {line[:80]!r}; `git checkout` the file, or delete the line and run `make evidence`."

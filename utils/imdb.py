@@ -58,11 +58,12 @@ def _folder(root: Path, name: str, label: int | None, stars: range) -> list[Revi
     if not folder.is_dir():
         raise CourseError(f"{folder} is no folder: IMDb reviews were expected in it, one .txt file each.")
     numbered = []
-    for path in folder.glob("*.txt"):
+    for path in folder.glob("[!.]*"):
         found = _NAME.fullmatch(path.name)
         if not found or int(found[2]) not in stars:
             raise CourseError(
-                f"{path} is not called <number>_<stars>.txt with {stars[0]} to {stars[-1]} stars: get the folder again."
+                f"{path} is not called <number>_<stars>.txt with {stars[0]} to {stars[-1]} stars: get the folder "
+                "again, or take it out."
             )
         numbered.append((int(found[1]), path))
     if not numbered:

@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils import adaptation
+from utils import adaptation, longrun
 from utils import settings as course
-from utils.checkpoints import fill
-from utils.downloads import fetch, read_text, write_text
+from utils.checkpoints import fill, read_safetensors
+from utils.downloads import fetch, write_text
 from utils.errors import CourseError
 from utils.imdb import plain, reviews
 from utils.longrun import command, compare, setting
@@ -77,7 +77,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     compare(output / "settings.json", begun)
     if result.exists():
         _discard(output, settings)
-        return json.loads(read_text(result))
+        return longrun.result(result)
     chosen, held = choose(reviews("train"), settings)
     mark = _mark()
     trainer, tokenizer = _trainer(output, settings, devices, chosen, mark)
@@ -277,13 +277,7 @@ def _model(settings: Settings) -> tuple[BertForSequenceClassification, PreTraine
 
 def _fill(model: Module, weights: Path) -> None:
     """Load the weights of a BERT with any head, whose norms may have the names that TensorFlow gave them."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise CourseError(f"{weights} cannot be read as weights ({error}): save the model again.") from None
+    state = read_safetensors(weights, "save the model again")
     names = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
     encoder = {}
     for name, tensor in state.items():

@@ -13,8 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from utils.downloads import read_text
-from utils.errors import CourseError
+from utils.downloads import read_json
+from utils.errors import CourseError, shown
 
 
 @contextmanager
@@ -62,19 +62,27 @@ def compare(path: Path, begun: dict[str, Any]) -> None:
     """Raise CourseError where the training that was begun, whose settings are in the JSON file `path`, had others."""
     if not path.exists():
         return
-    try:
-        before = json.loads(read_text(path))
-        changed = [name for name in begun if before[name] != begun[name]]
-    except (ValueError, KeyError, TypeError):
-        raise CourseError(
-            f"{path} does not hold the settings of a training: choose another --output."
-        ) from None
+    before = read_json(path, "choose another --output")
+    if not isinstance(before, dict) or not begun.keys() <= before.keys():
+        raise CourseError(f"{path} does not hold the settings of a training: choose another --output.")
+    changed = [
+        name for name in begun if type(before[name]) is not type(begun[name]) or before[name] != begun[name]
+    ]
     if changed:
         name = changed[0]
         raise CourseError(
-            f"{path.parent} holds a training with {name}={before[name]!r}, and now {name}={begun[name]!r} was asked "
-            "for: use the same settings to go on, or another --output."
+            f"{path.parent} holds a training with {name}={shown(before[name])}, and now {name}={begun[name]!r} was "
+            "asked for: use the same settings to go on, or another --output."
         )
+
+
+def result(path: Path) -> dict[str, float]:
+    """What a training that has ended kept in the JSON file `path`. Raises CourseError for anything but numbers."""
+    remedy = "delete it, and the same command measures again"
+    found = read_json(path, remedy)
+    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
+        raise CourseError(f"{path} does not hold the result of a training: {remedy}.")
+    return found
 
 
 def command(

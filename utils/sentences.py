@@ -19,7 +19,7 @@ def sst2(split: str) -> list[Labeled]:
     Socher et al. (2013), sentences only, neutral ones left out. Raises CourseError for an unknown split, for a line
     that is not of the form, and what `fetch` and `read_text` raise.
     """
-    return _read("stsa.binary.{}", split, ("train", "dev", "test"), 2)
+    return _read("stsa.binary.{}", split, ("train", "dev", "test"), 2, None)
 
 
 def trec(split: str) -> list[Labeled]:
@@ -27,15 +27,17 @@ def trec(split: str) -> list[Labeled]:
 
     The training file is published in latin-1. Raises CourseError as `sst2` does.
     """
-    return _read("TREC.{}.all", split, ("train", "test"), len(TREC_CLASSES))
+    return _read("TREC.{}.all", split, ("train", "test"), len(TREC_CLASSES), "latin-1")
 
 
-def _read(name: str, split: str, splits: tuple[str, ...], classes: int) -> list[Labeled]:
+def _read(
+    name: str, split: str, splits: tuple[str, ...], classes: int, otherwise: str | None
+) -> list[Labeled]:
     if split not in splits:
         raise CourseError(f"{split!r} is not a split of this data: choose one of {', '.join(splits)}.")
     path = fetch(f"{FOLDER}/{name.format(split)}")
     found = []
-    for number, line in enumerate(read_text(path, otherwise="latin-1").rstrip("\n").split("\n"), 1):
+    for number, line in enumerate(read_text(path, otherwise).rstrip("\n").split("\n"), 1):
         label, *words = line.split() or [""]
         if not words or label not in map(str, range(classes)):
             raise CourseError(

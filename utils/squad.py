@@ -20,7 +20,7 @@ import numpy as np
 
 from utils import settings
 from utils.downloads import fetch, read_json
-from utils.errors import CourseError
+from utils.errors import CourseError, shown
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -102,10 +102,12 @@ def parse(document: Any, source: str = "the document", repair: bool = False) -> 
     parser = _Parser(source, repair)
     for article, place in parser.rows(document, "data", "the document"):
         title = article.get("title", "")
+        if not isinstance(title, str):
+            raise parser.wrong(place, f'"title" must be a text, and is {shown(title)}')
         for paragraph, inner in parser.rows(article, "paragraphs", place):
             context = parser.text(paragraph, "context", inner)
             for question, where in parser.rows(paragraph, "qas", inner):
-                parser.question(question, where, context, str(title))
+                parser.question(question, where, context, title)
     if not parser.found:
         raise CourseError(f"{source} holds no question: get the file again.")
     if parser.moved:
@@ -133,25 +135,25 @@ class _Parser:
         prefix = key if place == "the document" else f"{place}.{key}"
         for i, row in enumerate(rows):
             if not isinstance(row, dict):
-                raise self.wrong(f"{prefix}[{i}]", f"an object was expected, and this is {row!r:.40}")
+                raise self.wrong(f"{prefix}[{i}]", f"an object was expected, and this is {shown(row)}")
         return [(row, f"{prefix}[{i}]") for i, row in enumerate(rows)]
 
     def text(self, parent: dict, key: str, place: str) -> str:
         value = parent.get(key)
         if not isinstance(value, str) or not value.strip():
-            raise self.wrong(place, f'"{key}" must be a text that is not empty, and is {value!r:.40}')
+            raise self.wrong(place, f'"{key}" must be a text that is not empty, and is {shown(value)}')
         return value
 
     def question(self, row: dict, place: str, context: str, title: str) -> None:
         name = self.text(row, "id", place)
         if name in self.ids:
-            raise self.wrong(place, f"the id {name!r} was there before: each question needs its own")
+            raise self.wrong(place, f"the id {shown(name)} was there before: each question needs its own")
         self.ids.add(name)
         question = self.text(row, "question", place)
         answers = tuple(self.answer(*each, context) for each in self.rows(row, "answers", place))
         impossible = row.get("is_impossible", False)
         if not isinstance(impossible, bool):
-            raise self.wrong(place, f'"is_impossible" must be true or false, and is {impossible!r:.40}')
+            raise self.wrong(place, f'"is_impossible" must be true or false, and is {shown(impossible)}')
         if impossible == bool(answers):
             what = "is marked impossible and has an answer" if impossible else "has no answer"
             raise self.wrong(
@@ -164,7 +166,7 @@ class _Parser:
         text, start = self.text(row, "text", place), row.get("answer_start")
         if isinstance(start, bool) or not isinstance(start, int) or start < 0:
             raise self.wrong(
-                place, f'"answer_start" must be a number of characters from 0, and is {start!r:.40}'
+                place, f'"answer_start" must be a number of characters from 0, and is {shown(start)}'
             )
         self.answers += 1
         if context.startswith(text, start):
@@ -179,8 +181,8 @@ class _Parser:
         if not self.repair:
             raise self.wrong(
                 place,
-                f"the answer {text!r:.60} does not stand at character {start} of its context, the nearest one is at "
-                f"{nearest}: correct answer_start, or read with repair=True",
+                f"the answer {text!r:.60} does not stand at character {shown(start)} of its context, the nearest "
+                f"one is at {nearest}: correct answer_start, or read with repair=True",
             )
         self.moved += 1
         return Answer(text, nearest)

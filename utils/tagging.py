@@ -5,9 +5,9 @@ How labels come onto pieces, what a model sees, and how names are found and scor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,6 @@ def wnut(split: str) -> list[Tagged]:
     return list(read_names(fetch(f"wnut17/{WNUT[split]}")))
 
 
-@lru_cache(maxsize=4)
 def read_names(path: Path) -> tuple[Tagged, ...]:
     """The sentences of a file with one `word TAB label` a line, and a line without a word between sentences.
 
@@ -85,7 +84,7 @@ def read_names(path: Path) -> tuple[Tagged, ...]:
             if words:
                 found.append(Tagged(tuple(words), tuple(tags)))
             words, tags = [], []
-        elif not tab or not word or not (tag == "O" or (tag[:2] in ("B-", "I-") and len(tag) > 2)):
+        elif not tab or not word.strip() or not re.fullmatch(r"O|[BI]-\S+", tag):
             raise CourseError(
                 f"{path}, line {number}: expected a word, a tab, and O, B-kind or I-kind, and found {line[:40]!r}."
             )

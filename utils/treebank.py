@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils import settings
 from utils.downloads import fetch, read_text
-from utils.errors import CourseError
+from utils.errors import CourseError, shown
 
 SPLITS = ("train", "dev", "test")
 TAGS = frozenset("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
@@ -133,7 +133,7 @@ def _sentence(path: Path, notes: dict[str, str], rows: list[Row]) -> Sentence:
             raise _wrong(
                 path,
                 number,
-                f"{columns[3]!r} is not a universal tag: choose one of {', '.join(sorted(TAGS))}",
+                f"{shown(columns[3])} is not a universal tag: choose one of {', '.join(sorted(TAGS))}",
             )
     return Sentence(
         words=tuple(columns[1] for _, columns in words),
@@ -155,7 +155,7 @@ def _order(path: Path, rows: list[Row], count: int) -> None:
             right = name == str(done)
         elif "-" in name:
             first, _, last = name.partition("-")
-            right = first == str(done + 1) and last.isdecimal() and done + 1 < int(last) <= count
+            right = first == str(done + 1) and last in map(str, range(done + 2, count + 1))
         else:
             empty += 1
             right = name == f"{done}.{empty}"
@@ -163,8 +163,8 @@ def _order(path: Path, rows: list[Row], count: int) -> None:
             raise _wrong(
                 path,
                 number,
-                f"the id {name!r} is out of order after word {done - name.isdecimal()}: number the words of a sentence "
-                "1, 2, 3, ..., and put a blank line between sentences",
+                f"the id {shown(name)} is out of order after word {done - name.isdecimal()}: number the words of a "
+                "sentence 1, 2, 3, ..., and put a blank line between sentences",
             )
 
 
@@ -175,25 +175,28 @@ def _features(path: Path, number: int, columns: list[str]) -> dict[str, str]:
     if not all(len(pair) == 2 and all(pair) for pair in pairs) or len({key for key, *_ in pairs}) < len(
         pairs
     ):
-        raise _wrong(path, number, f"the features {columns[5]!r} are not of the form Name=Value|Name=Value")
+        raise _wrong(
+            path, number, f"the features {shown(columns[5])} are not of the form Name=Value|Name=Value"
+        )
     return dict(pairs)
 
 
 def _heads(path: Path, words: list[Row]) -> tuple[int, ...]:
     """The index of each word's head, -1 for the root, of which there must be one, above all others."""
+    known = {str(i) for i in range(len(words) + 1)}
     for number, columns in words:
         head = columns[6]
-        if not head.isdecimal() or int(head) > len(words):
+        if head not in known:
             raise _wrong(
                 path,
                 number,
-                f"the head {head!r} is not the number of a word of the sentence (1 to {len(words)}) or 0",
+                f"the head {shown(head)} is not the number of a word of the sentence (1 to {len(words)}) or 0",
             )
         if (head == "0") != (columns[7] == "root"):
             raise _wrong(
                 path,
                 number,
-                f"the relation {columns[7]!r} does not fit the head {head}: 'root' is for head 0 only",
+                f"the relation {shown(columns[7])} does not fit the head {head}: 'root' is for head 0 only",
             )
     heads = tuple(int(columns[6]) - 1 for _, columns in words)
     if heads.count(-1) != 1:
@@ -202,12 +205,15 @@ def _heads(path: Path, words: list[Row]) -> tuple[int, ...]:
             words[0][0],
             f"the sentence has {heads.count(-1)} roots, and one word with head 0 was expected",
         )
+    rooted = {-1}
     for i, (number, columns) in enumerate(words):
-        above = i
-        for _ in words:
-            above = heads[above] if above >= 0 else -1
-        if above >= 0:
-            raise _wrong(
-                path, number, f"word {columns[0]} is its own ancestor: its heads go round in a circle"
-            )
+        way: dict[int, None] = {}
+        while i not in rooted:
+            if i in way:
+                raise _wrong(
+                    path, number, f"word {columns[0]} is its own ancestor: its heads go round in a circle"
+                )
+            way[i] = None
+            i = heads[i]
+        rooted.update(way)
     return heads

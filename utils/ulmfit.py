@@ -6,8 +6,10 @@ without pickle: a pickle can run any code on the machine that reads it.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import math
 import os
 import pickle
 import re
@@ -31,7 +33,7 @@ from fastai.text.all import (
 from fastai.text.models.core import PoolingLinearClassifier
 
 from utils import checkpoints, settings
-from utils.downloads import fetch_folder, part_beside, read_text, write_text
+from utils.downloads import fetch_folder, part_beside, read_json, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
 from utils.resume import Resume
@@ -124,7 +126,7 @@ def words(path: Path) -> list[str]:
         raise CourseError(
             f"{path} is no pickled list of words ({type(error).__name__}): get it again."
         ) from None
-    if not isinstance(found, list) or not found or not all(isinstance(word, str) for word in found):
+    if not isinstance(found, list) or not found or not all(isinstance(word, str) and word for word in found):
         raise CourseError(f"{path} holds no list of words, which a vocabulary is: get it again.")
     return found
 
@@ -133,7 +135,9 @@ class _Call(Exception):
     """A pickle asked for a function or a class."""
 
 
-class _Words(pickle.Unpickler):
+class _Words(
+    pickle._Unpickler
+):  # the one in Python: the one in C makes room for any number that a memo is given
     def find_class(self, module: str, name: str) -> Any:
         raise _Call(f"{module}.{name}")
 
@@ -167,16 +171,24 @@ def table(path: Path | str, text: str = "text", label: str | None = "label") -> 
     Line breaks of HTML become spaces. Raises CourseError for a file that is missing, empty, not UTF-8 or no CSV, that
     lacks a column or has too many fields, and for the first row with an empty review, an empty label or other HTML.
     """
-    try:
-        rows = pd.read_csv(io.StringIO(read_text(Path(path))), dtype={text: str}, na_filter=False)
-    except ValueError as error:
+    whole = read_text(Path(path))
+    csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
+    try:  # pandas finds the kind of the labels, and would repair rows without a word
+        names, *records = [record for record in csv.reader(io.StringIO(whole), strict=True) if record]
+        rows = pd.read_csv(io.StringIO(whole), dtype={text: str}, na_filter=False, index_col=False)
+    except (ValueError, csv.Error) as error:
         raise CourseError(
-            f"{path} cannot be read as CSV ({str(error).strip()}): save it as CSV again."
+            f"{path} cannot be read as CSV ({' '.join(str(error).split())}): save it as CSV again."
         ) from None
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much at the left for an index
-        raise CourseError(
-            f"{path} has rows with more fields than its first line: put texts with commas between quotes."
-        )
+    for number, record in enumerate(records, 1):
+        if len(record) != len(names):
+            how = "more" if len(record) > len(names) else "fewer"
+            raise CourseError(
+                f"{path} has rows with {how} fields than its first line, row {number} is the first: put texts with "
+                "commas between quotes."
+            )
+    if len(set(names)) < len(names) or len(rows) != len(records):
+        raise CourseError(f"{path} has two columns of one name, or an open quote: save it as CSV again.")
     for column in (text, label):
         if column is not None and column not in rows:
             raise CourseError(
@@ -193,6 +205,8 @@ def _frame(texts: list[str], labels: list[Any], source: str) -> pd.DataFrame:
         raise CourseError(f"{source} has no review: at least one was expected.")
     if all(label is None for label in labels):
         return pd.DataFrame({"text": texts})
+    if any(isinstance(label, float) and not math.isfinite(label) for label in labels):
+        raise CourseError(f"{source} has a label that is no number, among numbers: repair it.")
     if None in labels:
         raise CourseError(
             f"{source} has no label for review {labels.index(None) + 1}, and others have one: add it, or leave the "
@@ -329,9 +343,6 @@ def save(learner: Learner, folder: Path) -> None:
 
 def load(folder: Path) -> Classifier:
     """The classifier that `save` wrote; CourseError where a file is missing, damaged, or does not fit the other."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path, weights = folder / "classifier.json", folder / "model.safetensors"
     values = _json(path)
     try:
@@ -344,15 +355,11 @@ def load(folder: Path) -> Classifier:
                 **{key: values[key] for key in ("seq_len", "max_len", "lin_ftrs")},
             )
         classifier = Classifier(model, values)
-        state = load_file(weights)
     except (KeyError, TypeError, RuntimeError) as error:
         raise CourseError(
             f"{path} describes no classifier ({' '.join(str(error).split())}): save it again."
         ) from None
-    except (OSError, SafetensorError) as error:
-        raise CourseError(
-            f"{weights} cannot be read as weights ({error}): save the classifier again."
-        ) from None
+    state = checkpoints.read_safetensors(weights, "save the classifier again")
     checkpoints.fill(model, state, str(weights), "save the classifier again")
     return classifier
 
@@ -382,10 +389,7 @@ def _only(folder: Path, ending: str) -> Path:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(read_text(path))
-    except ValueError as error:
-        raise CourseError(f"{path} is not JSON ({error}): save it again.") from None
+    values = read_json(path, "save it again")
     if not isinstance(values, dict):
         raise CourseError(f"{path} is not a JSON object: save it again.")
     return values

@@ -3,13 +3,15 @@
 import csv
 import re
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from utils.checks import OPEN, code_of
-from utils.errors import CourseError
+from utils.downloads import read_text
+from utils.errors import CourseError, shown
 
 HEADINGS = ("student", "id", "student id", "student_id", "sis login id")  # of a list's first line
 
@@ -44,15 +46,42 @@ def read_class(path: Path) -> Class:
         raise CourseError(
             f"There is no {path}: make one with `make codes CLASS={path} STUDENTS=students.csv`."
         )
+    text = read_text(path)
     try:
-        given = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CourseError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+        given = yaml.load(text, _Words)
+    except (yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split())
+        raise CourseError(f"{path} can't be read as YAML ({what[:300]}): repair it there.") from None
     wanted = {"name": str, "secret": str, "students": list}
     for key, kind in wanted.items():
         if not isinstance(given, dict) or not isinstance(given.get(key), kind) or not given[key]:
-            raise CourseError(f"{path}, key `{key}`: expected a {kind.__name__} that is not empty.")
-    return Class(given["name"], given["secret"], tuple(str(student).strip() for student in given["students"]))
+            raise CourseError(
+                f"{path}, key `{key}`: expected a {kind.__name__} that is not empty: repair it."
+            )
+    return Class(given["name"], given["secret"], _checked(given["students"], path))
+
+
+class _Words(yaml.BaseLoader):
+    """YAML in which 0123, yes and 12:30 are the words that they look like, and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        found = super().construct_mapping(node, deep)
+        if len(found) < len(node.value):
+            raise yaml.YAMLError(f"a key stands twice in line {node.start_mark.line + 1} or below")
+        return found
+
+
+def _checked(students: list, path: Path) -> tuple[str, ...]:
+    """The ids of students. Raises CourseError for one that is none."""
+    ids = [student.strip() if isinstance(student, str) else "" for student in students]
+    count = Counter(ids)
+    for student in ids:
+        if not student or student == OPEN or count[student] > 1 or re.search(r"[;\t\n]", student):
+            raise CourseError(
+                f"{path}: the student id {shown(student)} is empty, stands there twice, holds a semicolon, a tab or a "
+                f"line end, or is {OPEN!r}: repair the list."
+            )
+    return tuple(ids)
 
 
 def listed(path: Path) -> list[str]:
@@ -65,20 +94,15 @@ def listed(path: Path) -> list[str]:
         raise CourseError(
             f"There is no {path}: expected a text or CSV file with one student id in each line."
         )
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(path.read_text("utf-8-sig").splitlines())
-        if any(row)
-    ]
+    lines = re.split(r"[\r\n]", read_text(path))
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True) if any(row)]
+    except csv.Error as error:
+        raise CourseError(f"{path} can't be read as CSV ({error}): repair the list.") from None
     heading = [cell.lower() for cell in rows[0]] if rows else []
     column = next((heading.index(name) for name in HEADINGS if name in heading), None)
-    ids = [row[0] for row in rows] if column is None else [row[column] for row in rows[1:]]
-    for student in ids:
-        if not student or student == OPEN or ids.count(student) > 1:
-            raise CourseError(
-                f"{path}: the student id {student!r} is empty, stands there twice, or is {OPEN!r}: repair the list."
-            )
-    return ids
+    ids = [row[0] for row in rows] if column is None else [row[column : column + 1] for row in rows[1:]]
+    return list(_checked(["".join(each) for each in ids], path))
 
 
 def codes(path: Path, students: Path | None) -> Path:

@@ -17,9 +17,11 @@ import matplotlib.pyplot as plt
 from tools.assignments.classes import Class
 from tools.assignments.judge import Answered, Graded
 from tools.assignments.source import Source
-from utils.errors import CourseError
+from utils.downloads import read_text
+from utils.errors import CourseError, shown
 from utils.plots import BLUE, style
 
+REPAIR = "nothing is written, repair it and repeat the command"
 WRITTEN = ["student", "file", "question", "of", "points", "comment", "answer"]
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -78,8 +80,22 @@ def _read_written(path: Path, results: dict[Path, Graded]) -> None:
     """
     if not path.is_file():
         return
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        given = {(row["file"], row["question"]): row for row in csv.DictReader(file)}
+    given = {}
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path), newline=""), strict=True))
+    except csv.Error as error:
+        raise CourseError(f"{path} can't be read as CSV ({error}): {REPAIR}.") from None
+    for number, cells in enumerate(rows):
+        row = dict(zip(WRITTEN, cells, strict=False))
+        if len(cells) != len(WRITTEN) or (not number and cells != WRITTEN):
+            raise CourseError(
+                f"{path}, row {number + 1}: expected the columns {', '.join(WRITTEN)}, divided by commas: {REPAIR}."
+            )
+        if (row["file"], row["question"]) in given:
+            raise CourseError(
+                f"{path}, row {number + 1}: {shown(row['file'])}, {row['question']:.40} stands there twice: {REPAIR}."
+            )
+        given[row["file"], row["question"]] = row
     for at, graded in results.items():
         for answered in graded.questions:
             row = given.get((_harmless(str(at)), answered.name))
@@ -92,7 +108,7 @@ def _read_written(path: Path, results: dict[Path, Graded]) -> None:
             if not 0 <= points <= answered.of:
                 raise CourseError(
                     f"{path}, {row['student']}, {answered.name}: expected points from 0 to {answered.of:g}, not "
-                    f"{row['points']!r}; nothing is written, repair it and repeat the command."
+                    f"{row['points']!r}; {REPAIR}."
                 )
             answered.points, answered.comment = points, row["comment"]
 

@@ -1,11 +1,11 @@
 """What a student handed in: a notebook, read without running anything of it."""
 
 import ast
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from utils.downloads import parse_json
 from utils.setup_cell import TEMPLATE
 
 LARGEST = 20 * 2**20  # bytes of a notebook
@@ -57,10 +57,12 @@ def _cells(path: Path) -> list[tuple[str, str]]:
     if path.stat().st_size > LARGEST:
         raise ValueError(f"It has more than {LARGEST >> 20} MB: clear all outputs and hand it in again.")
     try:
-        notebook = json.loads(path.read_text("utf-8"))
+        notebook = parse_json(path.read_text("utf-8-sig"))
         cells = [(cell["cell_type"], cell["source"]) for cell in notebook["cells"]]
+        if not all(isinstance(source, str | list) for _, source in cells):
+            raise TypeError
         return [(str(kind), "".join(source)) for kind, source in cells]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         raise ValueError(
             "It is no Jupyter notebook, or only part of one: download it again as .ipynb."
         ) from None
