@@ -205,9 +205,10 @@ def pretrain(
     Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
     takes its share of the batches; gradients and losses are averaged, and all must start from the same weights.
 
-    With `resume` the state is kept in that file every `every` steps and at the end, torch's random numbers with it: a later call goes on
-    from there, on the same stream from its beginning, and ends with the same weights. Where the training is complete it
-    only reads them; remove the file when what was made of them is safe. `watch(step, loss)` is called after each step.
+    With `resume` the state is kept in that file every `every` steps and at the end, torch's random numbers with it: a
+    later call goes on from there, on the same stream from its beginning, and ends with the same weights. Where the
+    training is complete it only reads them; remove the file when what was made of them is safe. `watch(step, loss)`
+    is called after each step.
 
     Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory, and for a file
     that is damaged or of another training.
