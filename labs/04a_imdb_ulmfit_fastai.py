@@ -561,7 +561,7 @@ class NoValidation(Callback):
 def fit(learner, epochs, peak, factor=2.6, schedule="slanted", callbacks=()):
     """Train with fastai, silently: a schedule of ours, or fastai's own 1cycle."""
     peaks = rates_of_groups(learner, peak, factor)
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_bar(), learner.no_logging(), ulmfit.distributed(learner):
         if schedule == "1cycle":
             return learner.fit_one_cycle(epochs, peaks, cbs=list(callbacks))
         follow = ParamScheduler({"lr": lambda done: peaks * SCHEDULES[schedule](done)})

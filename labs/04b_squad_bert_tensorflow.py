@@ -67,6 +67,7 @@ from utils.world import World, lexicon, tasks
 
 # %%
 style()
+devices = span_tf.strategy()  # all GPUs where there are several, and all machines that TF_CONFIG names
 lab = Lab("04b_squad_bert_tensorflow")
 world = World(0)
 folder = Path(tempfile.mkdtemp())
@@ -633,7 +634,7 @@ refused(lambda: squad.windows(PAGES, tokenizer, stride=None), folder)
 # %%
 def reader(start, seed):
     """A span model on MiniLM's weights or on random ones; the seed draws what is not loaded."""
-    with span_tf.strategy().scope():  # all GPUs, where there are several
+    with devices.scope():
         encoder = bert_tf.Bert(config, seed, exact_gelu=not FULL)  # Google trained with the other form
         if start == "pretrained":
             bert_tf.load_checkpoint(encoder.named, google / bert_tf.CHECKPOINT)

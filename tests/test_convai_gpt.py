@@ -1,9 +1,5 @@
 """The published GPTs from files of their names and shapes; the recipe of TransferTransfo, alone and shared by two."""
 
-import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,7 +10,6 @@ from tests import small_gpt
 from utils import convai, convai_gpt, dialogue
 from utils.convai_gpt import Settings, train
 from utils.errors import CourseError
-from utils.settings import root
 from utils.world import World, tasks
 
 # ---- published models
@@ -135,50 +130,6 @@ def data(tmp_path_factory):
     chats = convai.parse(tasks.dialogue(World(0), 10, candidates=4))
     convai.write({"train": chats[:7], "valid": chats[7:]}, folder / "personachat_self_original.small.json")
     return folder
-
-
-def start(data, output, settings, launcher=("-m",)):
-    """Begin a training in a process of its own."""
-    words = [sys.executable, *launcher, "utils.convai_gpt", "--output", str(output)]
-    for name, value in settings.items():
-        words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    env = os.environ | {"COURSE_DATA": str(data), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, env=env | {"PYTHONPATH": str(root())}, cwd=root(), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-
-
-def ended(process):
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 0, err[-3000:]
-    return out
-
-
-def test_two_processes_do_what_one_does(data, tmp_path):
-    """They share the turns of an update. On GPUs `accelerate launch` starts them by this launcher."""
-    launcher = (
-        "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint",
-        "localhost:0", "-m",
-    )  # fmt: skip
-    alone = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "-m")
-    runs = {
-        "one": start(data, tmp_path / "one", QUICK, alone),
-        "both": start(data, tmp_path / "both", QUICK, launcher),
-    }
-    printed = {name: ended(process) for name, process in runs.items()}
-    one, both = (json.loads((tmp_path / name / "result.json").read_text()) for name in runs)
-    assert printed["both"].splitlines()[-1] == json.dumps(both)
-    assert set(one) == {"turns", "updates", "perplexity", "hits", "f1"} and one["updates"] == both["updates"]
-    assert one["updates"] == -(-one["turns"] // 4)
-    assert one["perplexity"] == pytest.approx(both["perplexity"], rel=0.1)
-    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in runs]
-    assert max((weights[0][key] - weights[1][key]).abs().max() for key in weights[0]) < 0.01
-    assert sorted(path.name for path in (tmp_path / "both").iterdir()) == [
-        "model",
-        "result.json",
-        "settings.json",
-    ]
 
 
 def test_killed_training_ends_as_if_nothing_had_happened(data, tmp_path, monkeypatch):

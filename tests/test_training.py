@@ -1,10 +1,7 @@
 """Batches, losses and the training loop, on models small enough for a second each."""
 
 import math
-import os
 import resource
-import subprocess
-import sys
 from collections import Counter
 from itertools import islice
 
@@ -23,7 +20,6 @@ from transformers import (
 
 from utils import training
 from utils.errors import CourseError
-from utils.settings import root
 from utils.training import (
     WIDTHS,
     batches,
@@ -401,55 +397,6 @@ def test_out_of_memory():
     message = r"^The GPU ran out of memory on a batch of \(6, 12\) tokens: use batches of fewer tokens[.]$"
     with pytest.raises(CourseError, match=message):
         pretrain(causal(100), [random_batch()], greedy, 1)
-
-
-TWO_PROCESSES = """
-import os, sys
-import torch
-from tests.test_training import causal, eight_batches
-from utils import training
-
-training.precision = lambda: "no"
-torch.set_num_threads(1)
-model = causal(100)
-training.pretrain(model, eight_batches(), training.causal_loss, 4, 1e-3, 1)
-torch.save(model.state_dict(), os.path.join(sys.argv[1], "weights" + os.environ["RANK"]))
-torch.distributed.destroy_process_group()  # else threads may outlive the interpreter, which aborts
-"""
-
-
-def eight_batches():
-    """Batches without padding, so that the mean of two losses is the loss of the two batches together."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randint(SPECIALS, 100, (4, 12), generator=generator) for _ in range(8)]
-
-
-def test_two_processes_share_the_work(tmp_path):
-    """Four steps with gloo: the same weights in both processes, those of one process with all the text.
-
-    On GPUs `accelerate launch` starts the processes by this same launcher; on CPUs it would need MPI.
-    """
-    script = tmp_path / "train.py"
-    script.write_text(TWO_PROCESSES)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
-        "--rdzv-endpoint", "localhost:0", str(script), str(tmp_path),
-    ]  # fmt: skip
-    env = os.environ | {"PYTHONPATH": str(root()), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"weights{rank}") for rank in (0, 1))
-    pairs, start = eight_batches(), causal(100)
-    alone = causal(100)
-    pretrain(alone, [torch.cat(pairs[i : i + 2]) for i in range(0, 8, 2)], causal_loss, 4, 1e-3, 1)
-    for key, value in alone.state_dict().items():
-        assert torch.equal(first[key], second[key]), key
-        if key.endswith("c_attn.bias"):
-            keys = slice(32, 64)  # their biases change no output: the gradient, and so the path, is noise
-            assert torch.equal(start.state_dict()[key][keys], torch.zeros(32))
-            value[keys] = first[key][keys] = 0
-        assert torch.allclose(first[key], value, atol=1e-4), key
-        assert (value - start.state_dict()[key]).abs().max() > 1e-3, key
 
 
 # ---- scores

@@ -26,6 +26,7 @@ from tools.figures import (
     pretraining,
     preview,
     repository,
+    scaling,
 )
 from utils.errors import CourseError
 from utils.plots import DPI, style
@@ -38,6 +39,7 @@ FIGURES = {
     **adaptation.FIGURES,
     **applications.FIGURES,
     **open_problems.FIGURES,
+    **scaling.FIGURES,
     **preview.FIGURES,
 }
 

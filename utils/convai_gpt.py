@@ -3,7 +3,7 @@
 From the folder of the course,
 
     python -m utils.convai_gpt --output runs/convai2
-    accelerate launch -m utils.convai_gpt --output runs/convai2      # all GPUs of this machine
+    accelerate launch -m utils.convai_gpt --output runs/convai2      # all GPUs of this machine share each update
 
 tunes OpenAI's GPT on all chats and writes `result.json` into the output folder: perplexity, Hits@1 and word F1 on the
 validation chats. The same command again, after the training was killed, goes on from the last state that was kept;
@@ -16,7 +16,6 @@ in two orders, a rate of 6.25e-5, one epoch, 64 turns in an update. The course's
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,8 +66,8 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     until it has. Raises CourseError when `output` holds a training with other settings or on another number of
     processes, when a setting makes no sense, and what `convai.load`, `dialogue.published` and `dialogue.train` raise.
     """
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    first = int(os.environ.get("RANK", 0)) == 0
+    process, processes = course.processes()
+    first = process == 0
     _check(settings, processes)
     begun = asdict(settings) | {"processes": processes}
     compare(output / "settings.json", begun)
@@ -80,14 +79,13 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     room = model.config.n_positions
     some = convai.load("train")[: settings.chats or None]
     data = dialogue.Chats(some, tokenizer, settings.candidates, settings.turns, room, settings.seed)
-    size = settings.rows // processes
     updates = -(-len(data) * settings.permutations * settings.epochs // settings.rows)
     course.device("days")  # warns where there is no GPU
     if first:
         write_text(output / "settings.json", json.dumps(begun, indent=2) + "\n")
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.seed + 1_000_003 * process)  # others drop other units than the first
     dialogue.train(
-        model, data, updates, settings.rate, size, settings.language, settings.choice, settings.seed, state
+        model, data, updates, settings.rate, settings.rows, settings.language, settings.choice, settings.seed, state
     )  # fmt: skip
     found = {"turns": len(data), "updates": updates}
     if not first:

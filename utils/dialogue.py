@@ -21,7 +21,8 @@ from utils import checkpoints
 from utils.convai import Chat
 from utils.downloads import fetch, read_json, read_text
 from utils.errors import CourseError
-from utils.training import pretrain
+from utils.settings import processes
+from utils.training import pretrain, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -285,11 +286,18 @@ class Chats(torch.utils.data.Dataset):
 
 
 class Batch(dict):
-    """Tensors by name: "ids", "types", "labels" [turns, candidates, tokens], and "last" [turns, candidates]."""
+    """Tensors by name: "ids", "types", "labels" [turns, candidates, tokens], and "last" [turns, candidates].
+
+    A batch that does not count stands in for one of several processes that got no turn of its own.
+    """
+
+    counts = True
 
     def to(self, device: Any) -> Batch:
         """The same on another device."""
-        return Batch({name: tensor.to(device) for name, tensor in self.items()})
+        moved = Batch({name: tensor.to(device) for name, tensor in self.items()})
+        moved.counts = self.counts
+        return moved
 
     @property
     def shape(self) -> torch.Size:
@@ -324,9 +332,21 @@ def collate(items: Sequence[Sequence[Inputs]], pad: int) -> Batch:
 
 def batches(data: Chats, size: int, seed: int | Sequence[int] | None = None) -> Iterator[Batch]:
     """All turns once in batches of `size`, in order, or by `seed` in random order; built one batch at a time."""
+    return shares(data, size, 1, seed)
+
+
+def shares(
+    data: Chats, size: int, processes: int, seed: int | Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """The `batches` of `size` turns, each cut into one batch for every process: turns 0, k, 2k, ... are the first's."""
     order = np.arange(len(data)) if seed is None else np.random.default_rng(seed).permutation(len(data))
     for at in range(0, len(order), size):
-        yield collate([data[int(i)] for i in order[at : at + size]], data.marks.pad)
+        turns = order[at : at + size]
+        for process in range(processes):
+            own = turns[process::processes]
+            batch = collate([data[int(i)] for i in (own if len(own) else turns[:1])], data.marks.pad)
+            batch.counts = len(own) > 0
+            yield batch
 
 
 # ---- losses
@@ -390,8 +410,8 @@ def _states(model: Module, batch: Batch) -> Tensor:
 def losses(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Mean nats of a gold token, and of the choice of the gold candidate, the last one: two scalars to be added by you.
 
-    transformers computes the same two and adds nothing. Raises CourseError for a model without the second head, and for
-    a batch with one candidate, where there is nothing to choose.
+    transformers computes the same two and adds nothing. Both are `training.weighted`. Raises CourseError for a model
+    without the second head, and for a batch with one candidate, where there is nothing to choose.
     """
     nats, _, scores = heads(model, batch)
     if scores is None:
@@ -400,9 +420,8 @@ def losses(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
         )
     if scores.shape[1] < 2:
         raise CourseError("A choice among one candidate teaches nothing: build the batches with two or more.")
-    return nats.mean(), cross_entropy(
-        scores, torch.full_like(scores[:, 0], scores.shape[1] - 1, dtype=torch.long)
-    )
+    chosen = cross_entropy(scores, torch.full_like(scores[:, 0], scores.shape[1] - 1, dtype=torch.long))
+    return weighted(nats.mean(), len(nats) * batch.counts), weighted(chosen, len(scores) * batch.counts)
 
 
 def train(
@@ -418,9 +437,10 @@ def train(
 ) -> list[float]:
     """Tune all weights by `updates` batches of `size` turns; returns the weighted sum of both losses at each.
 
-    `training.pretrain` with a warm-up of a tenth: it runs on several GPUs under `accelerate launch` and, with `resume`,
-    goes on where it was interrupted. With choice=0 the second head is left alone, and one candidate is enough. Raises
-    CourseError for weights that leave nothing to learn, and what `losses` and `pretrain` raise.
+    `training.pretrain` with a warm-up of a tenth: under `accelerate launch` several processes share the turns of each
+    batch, and do what one would do; with `resume` it goes on where it was interrupted. With choice=0 the second
+    head is left alone, and one candidate is enough. Raises CourseError for weights that leave nothing to learn, and
+    what `losses` and `pretrain` raise.
     """
     if language < 0 or choice < 0 or not language + choice:
         raise CourseError(f"The weights {language} and {choice} leave nothing to learn: give one above 0.")
@@ -428,11 +448,12 @@ def train(
     def stream() -> Iterator[Batch]:
         for epoch in count():
             data.epoch = epoch
-            yield from batches(data, size, [seed, epoch])
+            yield from shares(data, size, processes()[1], [seed, epoch])
 
     def loss(model: Module, batch: Tensor, step: int) -> Tensor:
         if not choice:
-            return language * heads(model, batch)[0].mean()
+            nats = heads(model, batch)[0]
+            return language * weighted(nats.mean(), len(nats) * batch.counts)
         of_language, of_choice = losses(model, batch)
         return language * of_language + choice * of_choice
 

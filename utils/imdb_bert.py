@@ -13,7 +13,6 @@ the settings.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 from dataclasses import asdict, dataclass
@@ -70,9 +69,10 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     """
     import torch
 
-    devices = processes() if processes() > 1 else max(1, torch.cuda.device_count())
+    processes = course.processes()[1]
+    devices = processes if processes > 1 else max(1, torch.cuda.device_count())
     _check(settings, devices)
-    begun = asdict(settings) | {"processes": processes()}
+    begun = asdict(settings) | {"processes": processes}
     result = output / "result.json"
     compare(output / "settings.json", begun)
     if result.exists():
@@ -158,11 +158,6 @@ def choose(pool: list[Review], settings: Settings) -> tuple[list[Review], list[R
     return rest, [pool[i] for i in held]
 
 
-def processes() -> int:
-    """How many processes share the work; `accelerate launch` says so in the environment."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
 def last_whole(output: Path) -> str | None:
     """The newest checkpoint that all processes finished writing, or None; one cut off by a kill is passed over."""
     found = [(int(p.name.rpartition("-")[2]), p) for p in output.glob("checkpoint-*") if _whole(p)]
@@ -170,12 +165,16 @@ def last_whole(output: Path) -> str | None:
 
 
 def _whole(checkpoint: Path) -> bool:
-    return all((checkpoint / f"{MARK}-{rank}").exists() for rank in range(processes()))
+    return all((checkpoint / f"{MARK}-{rank}").exists() for rank in range(course.processes()[1]))
 
 
 def _need_parts(checkpoint: Path) -> None:
     """Raise CourseError where a file is missing: the Trainer itself would go on in silence, with a new optimizer."""
-    ranks = ["rng_state.pth"] if processes() == 1 else [f"rng_state_{r}.pth" for r in range(processes())]
+    ranks = (
+        ["rng_state.pth"]
+        if course.processes()[1] == 1
+        else [f"rng_state_{r}.pth" for r in range(course.processes()[1])]
+    )
     for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", *ranks):
         if not (checkpoint / name).exists():
             raise CourseError(_damaged(checkpoint, f"it lacks {name}"))
@@ -206,6 +205,7 @@ def _trainer(
     import torch
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
+    process, processes = course.processes()
     gpu = course.device("about a second for each review in each epoch").type == "cuda"
     half = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     arguments = TrainingArguments(
@@ -221,7 +221,7 @@ def _trainer(
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=not gpu,
-        ddp_backend="gloo" if processes() > 1 and not gpu else None,
+        ddp_backend="gloo" if processes > 1 and not gpu else None,
         logging_steps=50,
         disable_tqdm=course.bar_style()["disable"],
         report_to="none",
@@ -236,6 +236,8 @@ def _trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
         callbacks=[mark],
     )
+    if process:
+        torch.manual_seed(settings.seed + 1_000_003 * process)  # drops other units than the first
     return trainer, tokenizer
 
 

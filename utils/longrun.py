@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from utils.downloads import read_json
 from utils.errors import CourseError, shown
+from utils.settings import processes
 
 
 @contextmanager
@@ -105,5 +106,5 @@ def command(
         found = train(chosen.pop("output"), settings(**chosen))
     except CourseError as error:
         parser.exit(1, f"{error}\n")
-    if int(os.environ.get("RANK", 0)) == 0:
+    if processes()[0] == 0:
         print(json.dumps(found))

@@ -18,8 +18,10 @@ from fastai.text.all import (
 )
 
 from utils.checkpoints import fill, read_pth
+from utils.distributed import Rows
 from utils.errors import CourseError
 from utils.longrun import replacing
+from utils.settings import processes
 
 RECORDS = ("lrs", "iters", "losses", "values")  # what fastai's recorder keeps of each batch or epoch
 
@@ -28,11 +30,12 @@ class Resume(Callback):
     """Lets a training that was interrupted in the middle of an epoch go on where that epoch began (lab 4a).
 
     Before the first epoch and after each one, `file` takes the weights, the optimizer, the random numbers, the order of
-    the texts and the records. The same call after an interruption, `learner.fit_one_cycle(3, 0.01, cbs=Resume(file))`
-    say, reads it, trains the interrupted epoch anew, with its part of the schedule, and ends at the weights that it
-    would have had undisturbed; where the training is complete, it only reads the weights. Each call of `fit` needs a
-    file of its own. What further callbacks remember (early stopping does) is not kept. Raises CourseError for the file
-    of another training (sizes, epochs, texts, frozen groups, rates) and for one that is damaged or asks for code.
+    the texts and the records. The same call after an interruption, `learner.fit_one_cycle(3, 0.01,
+    cbs=Resume(file))` say, reads it, trains the interrupted epoch anew, with its part of the schedule, and ends at
+    the weights that it would have had undisturbed; where the training is complete, it only reads the weights. Each
+    call of `fit` needs a file of its own. Of several processes, in `distributed`, the first one writes. What
+    further callbacks remember (early stopping does) is not kept. Raises CourseError for the file of another
+    training (sizes, epochs, texts, frozen groups, rates) and for one that is damaged or asks for code.
     """
 
     order = 80  # after fastai's recorder and schedules, which begin anew with each call
@@ -83,6 +86,7 @@ class Resume(Callback):
         schedules = [cb.scheds for cb in self.learn.cbs if isinstance(cb, ParamScheduler)]
         rates = [{name: [f(at) for at in (0.0, 0.1, 0.3, 0.8)] for name, f in s.items()} for s in schedules]
         return {
+            "processes": self._processes()[1],
             "epochs": self.n_epoch,
             "batches in an epoch": len(self.dls.train),
             "frozen groups": self.opt.frozen_idx,
@@ -103,18 +107,38 @@ class Resume(Callback):
                     "file of its own."
                 )
 
+    def _processes(self) -> tuple[int, int]:
+        """The number of this process, and how many share this training."""
+        return processes() if isinstance(self.dls.train, Rows) else (0, 1)
+
+    def _loader(self) -> Any:
+        """The training loader, which `distributed` wraps."""
+        loader = self.dls.train
+        return loader.dl if isinstance(loader, Rows) else loader
+
+    def _module(self) -> torch.nn.Module:
+        """The model, which fastai wraps where several processes train it."""
+        return getattr(self.model, "module", self.model)
+
     def _write(self, done: int) -> None:
-        loader, recorder = self.dls.train, self.learn.recorder
+        process, count = self._processes()
+        own = [torch.get_rng_state(), torch.cuda.get_rng_state_all()]
+        drawn: list[Any] = [own] * count
+        if count > 1:
+            torch.distributed.all_gather_object(drawn, own)
+        if process:
+            return
+        loader, recorder = self._loader(), self.learn.recorder
         state = {
             "plan": self.plan,
             "done": done,
-            "model": self.model.state_dict(),
+            "model": self._module().state_dict(),
             "optimizer": self.opt.state_dict(),
             "gradients": [
                 p.grad is not None for p in self.model.parameters()
             ],  # fastai updates all that have one
             "random": [random.getstate(), np.random.get_state(), loader.rng.getstate()],
-            "torch": [torch.get_rng_state(), torch.cuda.get_rng_state_all()],
+            "torch": drawn,
             "order": loader.items.idxs if isinstance(loader, LMDataLoader) else [],
             "records": {key: getattr(recorder, key) for key in RECORDS},
             "smooth": [recorder.smooth_loss.count, recorder.smooth_loss.val],
@@ -123,8 +147,8 @@ class Resume(Callback):
             torch.save(_plain(state), part)
 
     def _restore(self) -> None:
-        kept, loader, recorder = self.kept, self.dls.train, self.learn.recorder
-        fill(self.model, kept["model"], str(self.file), "give this training a file of its own")
+        kept, loader, recorder = self.kept, self._loader(), self.learn.recorder
+        fill(self._module(), kept["model"], str(self.file), "give this training a file of its own")
         self.opt.load_state_dict(to_device(kept["optimizer"], next(self.model.parameters()).device))
         for parameter, had in zip(self.model.parameters(), kept["gradients"], strict=True):
             parameter.grad = torch.zeros_like(parameter) if had else None
@@ -132,9 +156,10 @@ class Resume(Callback):
         random.setstate((python[0], tuple(python[1]), python[2]))
         np.random.set_state((numpy[0], np.array(numpy[1], dtype=np.uint32), *numpy[2:]))
         loader.rng.setstate((own[0], tuple(own[1]), own[2]))
-        torch.set_rng_state(kept["torch"][0])
-        if kept["torch"][1] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(kept["torch"][1])
+        cpu, cuda = kept["torch"][self._processes()[0]]
+        torch.set_rng_state(cpu)
+        if cuda and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(cuda)
         if isinstance(loader, LMDataLoader):  # shuffles what the epoch before has shuffled
             loader.items.reindex(kept["order"])
             loader.lens.reindex(kept["order"])

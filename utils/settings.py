@@ -131,6 +131,11 @@ def device(
     return torch.device("cpu")
 
 
+def processes() -> tuple[int, int]:
+    """The number of this process, from 0, and how many share the work, as `accelerate launch` tells each of them."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def threads(n: int) -> None:
     """Let torch use `n` CPU threads; one thread makes sums, and so the printed numbers, repeatable."""
     import torch

@@ -7,8 +7,10 @@ states, as in Devlin et al. (2019), section 4.2. Windows are those of `squad.win
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -61,9 +63,34 @@ class SpanModel(tf_keras.Model):
 
 
 def strategy() -> tf.distribute.Strategy:
-    """All GPUs together where there are several, else TensorFlow's default: make models in its `scope()`."""
+    """The machines that TF_CONFIG names together, else all GPUs where there are several, else TensorFlow's default.
+
+    Make models in its `scope()`. Raises CourseError where TF_CONFIG is not of the form that TensorFlow documents, and
+    where TensorFlow has computed something already: it connects to other machines only before.
+    """
+    try:
+        spec = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+        machines = sum(spec.num_tasks(job) for job in spec.jobs)
+    except (ValueError, TypeError, AttributeError):
+        raise CourseError(
+            f"TF_CONFIG={os.environ['TF_CONFIG']!r:.99} is not understood: give the addresses of all workers and the "
+            'place of this one, as {"cluster": {"worker": ["one:1", "two:1"]}, "task": {"type": "worker", "index": 0}}.'
+        ) from None
+    if machines > 1:
+        return _machines()
     several = len(tf.config.list_physical_devices("GPU")) > 1
     return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
+@cache
+def _machines() -> tf.distribute.Strategy:
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError:
+        raise CourseError(
+            "TensorFlow has computed something already, and connects to the machines of TF_CONFIG only before: call "
+            "span_tf.strategy() right after the imports."
+        ) from None
 
 
 def losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -100,7 +127,8 @@ def train(
 
     AdamW with weight decay 0.01 (norms and biases apart), gradients clipped to norm 1, a rate that rises over the first
     `warmup` of all steps and falls to 0, as in BERT's `run_squad.py`. Dropout and order follow `seed`. A model that was
-    made in the scope of a `tf.distribute.MirroredStrategy` trains on all its devices, which share each batch.
+    made in the scope of `strategy()` trains on all its devices and machines, which share each batch: all machines make
+    the same call.
 
     With `resume` the state is kept in that file every `every` steps and at the end: a later call goes on from there and
     ends with the same weights, unless units are dropped, since TensorFlow doesn't show where its random numbers stand.
@@ -114,8 +142,10 @@ def train(
         raise CourseError(
             f"{len(windows)} windows and {epochs} epochs make no training: give at least one of each."
         )
-    random = Random(f"batches {seed}")
     devices = model.distribute_strategy
+    machine = devices.cluster_resolver.task_id if devices.cluster_resolver else 0
+    tf.random.set_seed(seed + 1_000_003 * machine)  # others drop other units than the first
+    random = Random(f"batches {seed}")
     with devices.scope():
         optimizer = tf_keras.optimizers.AdamW(0.0, weight_decay=0.01, global_clipnorm=1.0)
     optimizer.exclude_from_weight_decay(var_names=["LayerNorm", "bias"])
@@ -147,7 +177,7 @@ def train(
     def step_together(inputs: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
         return devices.reduce("SUM", devices.run(share, (inputs, labels)), axis=None)
 
-    together = isinstance(devices, tf.distribute.MirroredStrategy)
+    together = devices.num_replicas_in_sync > 1
     if together or resume:
         with devices.scope():
             model(squad.batch(windows[:1]))  # builds the head on all devices

@@ -112,6 +112,19 @@ def gpt(width: int, layers: int, vocabulary: int, heads: int | None = None) -> G
     ))  # fmt: skip
 
 
+def weighted(mean: Tensor, count: int) -> Tensor:
+    """The `mean` of `count` values of this process, weighted: averaged over processes, the mean of all their values.
+
+    The plain average of means is another number where processes hold different counts of tokens: it gives the tokens of
+    a short batch more weight. All processes must call this together; alone, a process gets `mean` back.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return mean
+    total = torch.tensor(float(count), device=mean.device)
+    torch.distributed.all_reduce(total)
+    return mean * (count * torch.distributed.get_world_size() / total)
+
+
 def causal_loss(model: Module, batch: Tensor, step: int) -> Tensor:
     """Mean nats of each token given those on its left; padding is left out.
 
@@ -120,7 +133,8 @@ def causal_loss(model: Module, batch: Tensor, step: int) -> Tensor:
     states = model.base_model(input_ids=batch[:, :-1]).last_hidden_state
     targets = batch[:, 1:]
     real = targets != model.config.pad_token_id
-    return cross_entropy(model.get_output_embeddings()(states[real]).float(), targets[real])
+    mean = cross_entropy(model.get_output_embeddings()(states[real]).float(), targets[real])
+    return weighted(mean, int(real.sum()))
 
 
 def mask_tokens(
@@ -149,7 +163,8 @@ def masked_loss(rate: float, mask_id: int, specials: int = 5, seed: int = 0) -> 
         chosen = chosen.to(batch.device)
         attention = (batch != model.config.pad_token_id).long()
         states = model.base_model(corrupted.to(batch.device), attention_mask=attention).last_hidden_state
-        return cross_entropy(prediction_head(model, states[chosen]).float(), batch[chosen])
+        mean = cross_entropy(prediction_head(model, states[chosen]).float(), batch[chosen])
+        return weighted(mean, int(chosen.sum()))
 
     return loss
 
@@ -188,10 +203,12 @@ def pretrain(
     """Train `model` in place for `steps` batches: AdamW, linear warm-up and decay. Returns each step's loss in nats.
 
     Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
-    takes its share of the batches and gradients are averaged; all must start from the same weights. With `resume` the
-    state is kept in that file every `every` steps and at the end, torch's random numbers with it: a later call goes on
-    from there, on the same stream from its beginning, and ends with the same weights. Where the training is complete it
-    only reads them; remove the file when what was made of them is safe. `watch(step, loss)` is called after each step.
+    takes its share of the batches; gradients and losses are averaged, and all must start from the same weights.
+
+    With `resume` the state is kept in that file every `every` steps and at the end, torch's random numbers with it: a
+    later call goes on from there, on the same stream from its beginning, and ends with the same weights. Where the
+    training is complete it only reads them; remove the file when what was made of them is safe. `watch(step, loss)`
+    is called after each step.
 
     Raises CourseError when the stream ends early, the loss is not finite, or the GPU runs out of memory, and for a file
     that is damaged or of another training.
@@ -243,8 +260,10 @@ def pretrain(
                 f"The GPU ran out of memory on a batch of {tuple(batch.shape)} tokens: use batches of fewer tokens."
             ) from None
         if accelerator.num_processes > 1:
+            value = accelerator.reduce(value.detach(), reduction="mean")
             for parameter in parameters:
-                parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+                if parameter.grad is not None:
+                    parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -33,13 +33,14 @@ from fastai.text.all import (
 from fastai.text.models.core import PoolingLinearClassifier
 
 from utils import checkpoints, settings
+from utils.distributed import distributed
 from utils.downloads import fetch_folder, part_beside, read_json, read_text, write_text
 from utils.errors import CourseError
 from utils.imdb import plain
 from utils.resume import Resume
 
-__all__ = ["Classifier", "Resume", "frame", "load", "load_encoder", "pretrained", "save", "save_encoder", "shape",
-           "table", "words"]  # fmt: skip
+__all__ = ["Classifier", "Resume", "distributed", "frame", "load", "load_encoder", "pretrained", "save",
+           "save_encoder", "shape", "table", "words"]  # fmt: skip
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
