@@ -433,7 +433,7 @@ def killed(context: Any, name: str, folder: Path, kills: int, steps: int) -> dic
             os.utime(part, (time.time() - 3600,) * 2)
         if not attempt(context, loop, victim, None, False, random):
             raise RuntimeError(f"{name} was killed by somebody else")
-    one, other = (dict(np.load(_result(each))) for each in (calm, victim))
+    one, other = (dict(np.load(_result(each), allow_pickle=False)) for each in (calm, victim))
     same = one.keys() == other.keys()
     done = [len(_log(each).read_text().split()) for each in (calm, victim)]
     return {

@@ -50,7 +50,7 @@ class Found:
 
     @classmethod
     def read(cls, path: Path) -> Found:
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             parts = {
                 part: {key.removeprefix(f"{part}/"): file[key] for key in file if key.startswith(f"{part}/")}
                 for part in ("weights", "before")

@@ -1,6 +1,5 @@
 """The published GPTs from files of their names and shapes; the recipe of TransferTransfo, alone and shared by two."""
 
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file

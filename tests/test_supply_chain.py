@@ -61,6 +61,7 @@ ALLOWED = {
     ("labs/04a_imdb_ulmfit_fastai.py", "load_encoder"): "files that the lab wrote, or through utils.ulmfit",
     ("labs/04a_imdb_ulmfit_fastai.py", "pickle.loads"): "shows what a pickle can do, with one that prints",
     ("labs/04b_squad_bert_tensorflow.py", "tensorflow_hub.load"): "a model that the lab exported",
+    ("tools/assignments/classes.py", "yaml.load"): "with a loader that makes words, lists and mappings only",
     ("tools/assignments/source.py", "builtins.exec"): "wrong answers that stand in the repository",
     ("tools/assignments/trial.py", "builtins.exec"): "solutions and wrong answers of the repository",
     ("tools/assignments/worker.py", "builtins.exec"): "a student's cells, in a locked process of their own",
