@@ -154,7 +154,8 @@ def place(folder, name, content=b"Good."):
     ("files", "message"),
     [
         ({"train/neg/0_1.txt": b"Bad."}, r"train/pos is no folder: IMDb reviews were expected in it"),
-        ({"train/neg/0_1.txt": b"Bad.", "train/pos/readme": b"x"}, r"train/pos has no review"),
+        ({"train/neg/0_1.txt": b"Bad.", "train/pos/.hidden": b"x"}, r"train/pos has no review"),
+        ({"train/neg/0_1.txt": b"Bad.", "train/pos/readme": b"x"}, r"pos/readme is not called"),
         ({"train/neg/0_1.txt": b"caf\xe9"}, r"neg/0_1\.txt is not UTF-8, its byte 3 is 0xe9"),
         ({"train/neg/0_1.txt": b" \n"}, r"neg/0_1\.txt is empty"),
         (

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastai.distributed import DistributedDL
+from fastai.imports import chunked
 from fastai.text.data import LMDataLoader
 from fastai.torch_core import to_detach
-from fastcore.basics import chunked
 
 from utils.errors import CourseError
 from utils.settings import processes

@@ -94,7 +94,7 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
     try:
         try:
             trainer.train(resume_from_checkpoint=start)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, pickle.UnpicklingError):
             raise
         except Exception as error:  # what its files make torch, safetensors and transformers raise
             if not start or mark.began:
@@ -110,8 +110,8 @@ def train(output: Path, settings: Settings) -> dict[str, float]:
         ) from None
     except pickle.UnpicklingError:
         raise CourseError(
-            f"A file in {start} asks to call something, and tensors were expected: nothing was executed, delete that "
-            "folder and go on from the one before."
+            f"A file in {start} asks to call something or is damaged, and tensors were expected: nothing was executed, "
+            "delete that folder and go on from the one before."
         ) from None
     sizes = [(p.numel(), p.requires_grad) for p in trainer.model.parameters()]
     found |= {
