@@ -523,10 +523,17 @@ def test_edited_evidence_is_refused(recorded, change, message):
         load("lab", recorded)
 
 
-@pytest.mark.parametrize("text", ["", "[", '[{"id": NaN}]'])
-def test_broken_json_is_refused(recorded, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lab.json is empty"),
+        ("[", "lab.json, line 1, column 2: this is not JSON .*make evidence"),
+        ('[{"id": NaN}]', "lab.json: this is not JSON .*make evidence"),
+    ],
+)
+def test_broken_json_is_refused(recorded, text, message):
     (recorded / "lab.json").write_text(text)
-    with pytest.raises(CourseError, match="lab.json is not valid JSON"):
+    with pytest.raises(CourseError, match=message):
         load("lab", recorded)
 
 

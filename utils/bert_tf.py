@@ -295,7 +295,7 @@ def load_checkpoint(variables: Mapping[str, tf.Variable], prefix: Path, strict: 
             )
         sources = {name: (name, shape) for name, shape in shapes.items()}
         return _assign(variables, sources, reader.get_tensor, str(prefix), strict)
-    except (tf.errors.OpError, RuntimeError, UnicodeDecodeError) as error:
+    except (tf.errors.OpError, RuntimeError, IndexError, UnicodeDecodeError) as error:
         raise CourseError(
             f"{prefix} cannot be read as a checkpoint ({_line(error)}): get its files again."
         ) from None

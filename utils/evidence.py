@@ -454,7 +454,10 @@ def _result(row: dict) -> str:
 
 def _read_rows(path: Path) -> dict[str, dict]:
     """Read an evidence file and check it: the fields of FIELDS, unique ids, verdicts that follow."""
-
+    if not path.exists():
+        raise CourseError(
+            f"{path} cannot be read (there is none): `git checkout` it, or run `make evidence`."
+        )
     rows = read_json(path, "`git checkout` it, or run `make evidence`")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise CourseError(f"{path} must hold a list of objects: `git checkout` it, or run `make evidence`.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tarfile
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -212,5 +213,6 @@ def _hub_model() -> bytes:
     with TemporaryDirectory() as name:
         folder = Path(name) / "saved"
         bert_tf.save_model(bert_tf.Bert(small_bert(), 2), folder)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        return _tar({f"./{path.relative_to(folder)}": path.read_bytes() for path in paths})
+        with tarfile.open(Path(name) / "a.tgz", "w:gz") as archive:
+            archive.add(folder, ".")  # with its folders, which tensorflow_hub does not make by itself
+        return (Path(name) / "a.tgz").read_bytes()
