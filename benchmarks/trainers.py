@@ -76,9 +76,9 @@ def trainer_steps(model: Any, batches: torch.Tensor) -> Clock:
     rows = [{"input_ids": row, "labels": labels(row)} for row in batches.flatten(0, 1)]
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, per_device_train_batch_size=ROWS, num_train_epochs=1, learning_rate=RATE, weight_decay=DECAY,
-            adam_beta1=BETAS[0], adam_beta2=BETAS[1], warmup_steps=2, max_grad_norm=1.0, use_cpu=True,
-            bf16=training.precision() == "bf16", train_sampling_strategy="sequential", dataloader_pin_memory=False,
+            folder, per_device_train_batch_size=batches.shape[1], num_train_epochs=1, learning_rate=RATE,
+            weight_decay=DECAY, adam_beta1=BETAS[0], adam_beta2=BETAS[1], warmup_steps=2, max_grad_norm=1.0,
+            use_cpu=True, bf16=training.precision() == "bf16", train_sampling_strategy="sequential", dataloader_pin_memory=False,
             save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
         )  # fmt: skip
         Trainer(model, arguments, train_dataset=rows).train()
@@ -110,7 +110,7 @@ def fastai_steps(model: Any, batches: torch.Tensor) -> Clock:
     clock: Clock = []
     model.base_model.register_forward_pre_hook(lambda m, _: tick(clock) if m.training else None)
     rows = [(row[:-1], labels(row)[1:]) for row in batches.flatten(0, 1)]
-    loaders = DataLoaders(DataLoader(rows, bs=ROWS), DataLoader(rows[:1], bs=1), device="cpu")
+    loaders = DataLoaders(DataLoader(rows, bs=batches.shape[1]), DataLoader(rows[:1], bs=1), device="cpu")
     learner = Learner(
         loaders,
         Logits(model),
@@ -179,7 +179,7 @@ def fit_steps(model: span_tf.SpanModel, batches: Sequence[list[squad.Window]]) -
         ((squad.batch(batch), squad.labels(batch)) for batch in batches),
         steps_per_epoch=len(batches),
         verbose=0,
-        callbacks=[tf_keras.callbacks.LambdaCallback(on_batch_begin=lambda *_: tick(clock))],
+        callbacks=[tf_keras.callbacks.LambdaCallback(on_batch_begin=lambda batch, logs: tick(clock))],
     )
     tick(clock)
     return clock

@@ -314,9 +314,7 @@ def test_paths_of_checkpoints(tmp_path, small):
 
 def test_a_checkpoint_without_its_data(tmp_path, small):
     shutil.copy(small / "bert_model.ckpt.index", tmp_path)
-    with pytest.raises(
-        CourseError, match="cannot be read as a checkpoint .*data-00000-of-00001; No such"
-    ):
+    with pytest.raises(CourseError, match="cannot be read as a checkpoint .*data-00000-of-00001; No such"):
         load_checkpoint(Bert(SMALL).named, tmp_path / "bert_model.ckpt")
 
 

@@ -65,7 +65,7 @@ def test_random_weights_of_the_same_shape(files):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("vocab.json", "{", "not the vocabulary and the merges of one tokenizer"),
+        ("vocab.json", "{", "line 1, column 2: this is not JSON"),
         ("vocab.json", "[]", "not the vocabulary and the merges of one tokenizer"),
         ("vocab.json", '{"a": 0}', "not the vocabulary and the merges of one tokenizer"),
         (

@@ -71,7 +71,8 @@ def test_what_the_page_says_of_accelerate(result):
 
 
 def test_a_process_that_fails_ends_the_others(tmp_path):
-    commands = [([sys.executable, "-c", code], {}) for code in ("raise SystemExit('broken')", "input()")]
+    codes = ("raise SystemExit('broken')", "import time; time.sleep(60)")
+    commands = [([sys.executable, "-c", code], {}) for code in codes]
     with pytest.raises(RuntimeError, match=r"ended with \[1, None\].*\n.*broken"):
         processes.wait_for(commands, tmp_path)
 
