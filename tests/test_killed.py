@@ -1,6 +1,5 @@
 """Killed loops go on and end as if nothing had happened: a slice of `benchmarks.kills`, and what it recorded."""
 
-import json
 import os
 import signal
 import subprocess
@@ -35,16 +34,6 @@ def check(found: dict, count: int) -> None:
 @pytest.mark.parametrize("name", kills.LOOPS)
 def test_a_killed_loop_ends_as_an_undisturbed_one(context, tmp_path, name):
     check(kills.killed(context, name, tmp_path, 2, STEPS[name]), 2)
-
-
-def test_the_recorded_result():
-    result = json.loads((root() / "benchmarks" / "kills.json").read_text("utf-8"))
-    assert set(result) == set(kills.LOOPS)
-    for name, found in result.items():
-        assert (found["steps"], found["every"]) == (kills.LOOPS[name].steps, kills.LOOPS[name].every)
-        check(found, kills.KILLS)
-        shares = [each["share"] for each in found["at"]]
-        assert max(shares) - min(shares) > 0.5, "at all times of the work"
 
 
 KILLED_GRADER = """
