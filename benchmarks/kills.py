@@ -109,7 +109,7 @@ def convai_gpt(folder: Path, tick: Tick, loop: Loop) -> Arrays:
         "replies": 4,
         "rate": 1e-3,
         "permutations": 1,
-        "epochs": 3,
+        "epochs": loop.steps // 36,  # of 36 updates
     }
     found = convai_gpt.train(folder, convai_gpt.Settings(**plan))
     assert found["updates"] + 1 == loop.steps, found

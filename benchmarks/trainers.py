@@ -78,8 +78,8 @@ def trainer_steps(model: Any, batches: torch.Tensor) -> Clock:
         arguments = TrainingArguments(
             folder, per_device_train_batch_size=batches.shape[1], num_train_epochs=1, learning_rate=RATE,
             weight_decay=DECAY, adam_beta1=BETAS[0], adam_beta2=BETAS[1], warmup_steps=2, max_grad_norm=1.0,
-            use_cpu=True, bf16=training.precision() == "bf16", train_sampling_strategy="sequential", dataloader_pin_memory=False,
-            save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
+            use_cpu=True, bf16=training.precision() == "bf16", train_sampling_strategy="sequential",
+            dataloader_pin_memory=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
         )  # fmt: skip
         Trainer(model, arguments, train_dataset=rows).train()
     tick(clock)
