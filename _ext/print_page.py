@@ -18,6 +18,7 @@ STYLE = """
 body { display: block; padding: 0; }
 main { margin: 0 auto; max-width: 46rem; overflow-wrap: anywhere; padding: 1rem; }
 main .bd-article { padding: 0; }
+main .bd-article pre { white-space: pre-wrap; } /* on paper nothing scrolls */
 .print-title { margin: 3rem 0; }
 .print-title p { color: var(--pst-color-text-muted); font-size: 1.25rem; }
 .print-title ul { line-height: 1.8; list-style: none; margin: 3rem 0; padding: 0; }
