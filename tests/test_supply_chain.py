@@ -69,7 +69,6 @@ ALLOWED = {
     ("utils/checks.py", "builtins.exec"): "checks that stand in the repository",
     ("utils/spread.py", "pickle.loads"): "what the recording that this worker serves has sent",
     ("utils/ulmfit.py", "load_encoder"): "after `read_pth` has read the same file as tensors",
-    ("utils/ulmfit.py", "pickle.Unpickler"): "one that refuses every call",
 }
 
 
