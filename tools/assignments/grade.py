@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import resource
 import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from tools.assignments import judge, reports
 from tools.assignments.classes import Class, read_class
-from tools.assignments.room import closed_room_refused
+from tools.assignments.room import MEMORY, closed_room_refused
 from tools.assignments.source import Source, all_names
 from tools.assignments.submission import Submission, read
 from utils.errors import CourseError
@@ -67,8 +68,12 @@ def grade_one(submission: Submission, assignment: str, class_: Class, closed: bo
     half.replace(target)
 
 
-def _end_with_parent() -> None:
-    """Let this process end when the one that started it is killed: it would wait for work for ever."""
+def _begin() -> None:
+    """Limit this process's memory, since answers come in here, and let it end when its parent is killed.
+
+    It would wait for work for ever.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -130,7 +135,7 @@ def _grade_all(
 ) -> dict[Path, judge.Graded]:
     fork = multiprocessing.get_context("fork")
     results = {}
-    with ProcessPoolExecutor(workers, mp_context=fork, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=fork, initializer=_begin) as pool:
         futures = {
             pool.submit(grade_one, submission, assignment, class_, closed, at): path
             for path, (submission, at) in todo.items()

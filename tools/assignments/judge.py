@@ -2,7 +2,6 @@
 
 import builtins
 import json
-import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tools.assignments.classes import Class
-from tools.assignments.room import MEMORY, Room, RoomClosed
+from tools.assignments.room import Room, RoomClosed
 from tools.assignments.source import Question, Source
 from tools.assignments.submission import Submission
 from utils import checks, plain
@@ -218,10 +217,9 @@ def identified(submission: Submission, source: Source, class_: Class) -> str:
 def grade(submission: Submission, source: Source, class_: Class, closed: bool) -> Graded:
     """Grade one submission that is `identified`, whatever it does.
 
-    Limits this process's own memory, since answers come in here: call it in a process of its own.
+    Answers come into this process: give it a process with a limit on memory.
     """
     start = time.monotonic()
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     graded = Graded(submission.student)
     mine = checks.Graded(source.name, submission.student, submission.code, class_.secret)
     checked: dict[str, list[Checked]] = {}
