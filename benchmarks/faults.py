@@ -1,6 +1,6 @@
 """Every loader of the full profile under every fault of a server, a disk, an archive and a process.
 
-Writes benchmarks/faults.json after each loader and skips those that it holds; see benchmarks/README.md.
+Writes benchmarks/faults.json and faults.md after each loader and skips those that it holds; see benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -70,6 +70,19 @@ def total(result: dict[str, Any]) -> dict[str, dict[str, int]]:
     return found
 
 
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a line for each kind of fault, and how many loaders and files met it."""
+    lines = ["| fault | tried | refused | right after | wrong |", "|---|---:|---:|---:|---:|"]
+    for kind, row in result["total"].items():
+        counts = (f"{row[count]:,}" for count in ("tried", "refused", "right_after", "wrong"))
+        lines.append(f"| {kind} | {' | '.join(counts)} |")
+    files = {
+        name: loader.sources for loader in LOADERS for name in [loader.name] if name in result["loaders"]
+    }
+    met = f"{len(files)} of {len(LOADERS)} loaders, with {sum(map(len, files.values()))} files."
+    return "\n".join([*lines, "", met]) + "\n"
+
+
 def main() -> None:
     """Run the loaders that the file lacks, those that need torch or TensorFlow last."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,6 +96,7 @@ def main() -> None:
             done[loader.name] = measure(loader)
             found = {"python": platform.python_version(), "total": total(done), "loaders": done}
             write_text(arguments.out, json.dumps(found, indent=1) + "\n")
+            write_text(arguments.out.with_suffix(".md"), table(found))
     for kind, row in sorted(total(read_json(arguments.out)["loaders"]).items()):
         print(f"{kind:16}", *(f"{row[count]:5} {count}" for count in COUNTS))
 

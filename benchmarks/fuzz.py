@@ -1,6 +1,6 @@
 """Damaged files for every loader of the course: the right data, or one sentence that refuses them.
 
-    python -m benchmarks.fuzz                        # all loaders, 10,000 inputs each: writes benchmarks/fuzz.json
+    python -m benchmarks.fuzz                        # all loaders, 10,000 inputs each: writes fuzz.json, fuzz.md
     python -m benchmarks.fuzz --loader squad --seed 123 --inputs 1 --show      # one input again
 
 The loaders and their second readings stand in tests/loaders.py, the kinds of damage in tests/mutations.py.
@@ -170,6 +170,15 @@ def apart(name: str, inputs: int, first: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a line for each loader."""
+    columns = ("inputs", "right", "refused", "wrong", "undamaged")
+    lines = [f"| loader | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    for name, found in result.items():
+        lines.append(f"| {name} | {' | '.join(f'{found[column]:,}' for column in columns)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Try loaders side by side and keep their counts, or show what happens to each input of one."""
     parser = argparse.ArgumentParser(
@@ -195,6 +204,7 @@ def main() -> None:
             print(running[each], found, flush=True)
             ordered = {name: kept[name] for name in LOADERS if name in kept}
             chosen.out.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
+            chosen.out.with_suffix(".md").write_text(table(ordered), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Every resumable loop of the course, killed at random and started again until it is done (see README.md).
 
-python -m benchmarks.kills            # writes benchmarks/kills.json
+python -m benchmarks.kills            # writes benchmarks/kills.json, kills.md
 python -m benchmarks.kills --loops pretrain sweep        # only these; the others stay in the file as they are
 """
 
@@ -483,6 +483,26 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one.astype(float) - other.astype(float)).max()) if one.size else 0.0
 
 
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a line for each loop."""
+    lines = [
+        "| loop | steps | kept every | kills | while writing | steps repeated | arrays compared | largest difference |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    keys = (
+        "steps",
+        "every",
+        "kills",
+        "killed_while_writing",
+        "steps_repeated",
+        "arrays",
+        "largest_difference",
+    )
+    for name, found in result.items():
+        lines.append(f"| {name} | {' | '.join(f'{found[key]:g}' for key in keys)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -497,7 +517,9 @@ def main() -> None:
             found = killed(context, name, Path(folder), given.kills, LOOPS[name].steps)
         print(f"{name}: {time.perf_counter() - start:.0f} s, {found | {'at': len(found['at'])}}", flush=True)
         before = json.loads(given.out.read_text("utf-8")) if given.out.exists() else {}
-        write_text(given.out, json.dumps(before | {name: found}, indent=1, sort_keys=True) + "\n")
+        result = dict(sorted((before | {name: found}).items()))
+        write_text(given.out, json.dumps(result, indent=1) + "\n")
+        write_text(given.out.with_suffix(".md"), table(result))
 
 
 if __name__ == "__main__":

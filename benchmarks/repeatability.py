@@ -1,6 +1,6 @@
 """Does a lab give the same numbers again: from a fresh kernel, with each cell run twice, with other threads?
 
-python -m benchmarks.repeatability                 # writes benchmarks/repeatability.json
+python -m benchmarks.repeatability                 # writes benchmarks/repeatability.json, repeatability.md
 python -m benchmarks.repeatability 04d_tagging_minilm_pytorch
 
 See README.md. Each run is kept in `_build/repeatability`, so that a stopped one goes on where it was.
@@ -247,11 +247,34 @@ def compare(source: Path, runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a line for each lab, with those that are not recorded."""
+    lines = [
+        "| lab | cells | outputs | live values | runs | differ the second time | in a fresh kernel "
+        "| furthest with other threads |",
+        "|---|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    recorded = {row["lab"]: row for row in rows}
+    for lab in sorted(path.stem for path in (root() / "labs").glob("*.py")):
+        if lab not in recorded:
+            lines.append(f"| {lab} | | | | none | | | |")
+            continue
+        row = recorded[lab]
+        counts = (f"{row[key]:,}" for key in ("cells", "outputs", "live_values"))
+        fresh, other = row.get("differ_in_a_fresh_kernel"), row.get("other_threads")
+        lines.append(
+            f"| {lab} | {' | '.join(counts)} | {', '.join(row['minutes'])} | {len(row['differ_the_second_time'])} | "
+            f"{'' if fresh is None else len(fresh)} | {other['largest_difference'] if other else ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def save(row: dict[str, Any]) -> None:
-    """Put the row of a lab in the place of its old one."""
+    """Put the row of a lab in the place of its old one, and write the table."""
     rows = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else []
-    rows = [old for old in rows if old["lab"] != row["lab"]] + [row]
-    RESULT.write_text(json.dumps(sorted(rows, key=lambda row: row["lab"]), indent=1) + "\n", "utf-8")
+    rows = sorted([old for old in rows if old["lab"] != row["lab"]] + [row], key=lambda row: row["lab"])
+    RESULT.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    RESULT.with_suffix(".md").write_text(table(rows), "utf-8")
 
 
 def main() -> None:

@@ -606,13 +606,9 @@ def load_gulordava(folder: Path) -> list[tuple]:
 
 
 def read_gulordava(folder: Path) -> list[tuple]:
-    head, *rows = [rfc4180(line, "\t")[0] for line in text_of(folder / TAB).split("\n") if line]
-    assert (
-        all(len(row) == len(head) for row in rows)
-        and len(rows) % 2 == 0
-        and rows
-        and "\0" not in text_of(folder / TAB)
-    )
+    text = text_of(folder / TAB).removesuffix("\r")  # half of the last line's end is missing, and no word
+    head, *rows = [rfc4180(line, "\t")[0] for line in text.split("\n") if line]
+    assert all(len(row) == len(head) for row in rows) and len(rows) % 2 == 0 and rows and "\0" not in text
     cells = [dict(zip(head, row, strict=True)) for row in rows]
     found = []
     for right, wrong in zip(cells[::2], cells[1::2], strict=True):

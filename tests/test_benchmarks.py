@@ -6,7 +6,20 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import book, labs, pages, probes, squad_training, tokenization, trainers, where
+from benchmarks import (
+    book,
+    faults,
+    fuzz,
+    kills,
+    labs,
+    pages,
+    probes,
+    repeatability,
+    squad_training,
+    tokenization,
+    trainers,
+    where,
+)
 from utils.settings import root
 
 
@@ -115,6 +128,13 @@ def test_the_table_of_pages():
         "| b | 1.40 | 0.00 | 0.00 | 0.25 | 0.031 |",
         "| a | 0.01 | 0.00 | 0.00 | 0.25 | 0.000 |",
     ]
+
+
+@pytest.mark.parametrize("measured", [faults, fuzz, kills, repeatability])
+def test_tables_follow_from_what_is_recorded(measured):
+    path = root() / "benchmarks" / measured.__name__.rpartition(".")[2]
+    result = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    assert measured.table(result) == path.with_suffix(".md").read_text("utf-8")
 
 
 LAB = """\
