@@ -1356,11 +1356,8 @@ leak = lab.sweep(
     "leak",
     leak_run,
     [{"labels": n, "seed": s} for s in SEEDS for n in LABELS[:2]],
-    live=lambda s: s == {"labels": 32, "seed": 0},
+    live=lambda s: False,
 )
-
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
-lab.check(leak, "known", by=["labels"], slack=0.02)
 
 # %% [markdown]
 # Then the watching. A training has a rate and a length to choose. An honest choice needs labeled reviews that are
