@@ -550,7 +550,8 @@ for seed in range(3):
 # %% [markdown]
 # And the order of learning? Five times we train a model of two layers on fresh text, and stop now and then to ask three
 # questions: does the verb agree with a subject that stands before a noun of the other number; does *sadly* call for a
-# negative word; and which of five towns is this person's? Rank the three before you look.
+# negative word; and which of five towns is this person's? Rank the three before you look. (The five trainings are
+# recorded. The first begins again here and stops after a third of its steps.)
 
 
 # %%
@@ -573,6 +574,7 @@ for pair in (agreement[0], cues[0], facts[0]):
 
 # %%
 STEPS = (0, 200, 400, 600, 800, 1000, 1200)
+UNTIL = STEPS[-1] if lab.recording or lab.profile == "full" else 400  # where a live run stops
 
 
 # %%
@@ -580,25 +582,25 @@ def learning_run(seed):
     """Train a small causal model on fresh text; the three accuracies at each of STEPS."""
     model, found = training.gpt(128, 2, len(tokenizer)), {}
 
-    def ask(done):
-        if done not in STEPS:
+    def ask(step, _=None):
+        if step + 1 not in STEPS:
             return
         model.eval()
         for name, pairs in (("agreement", agreement), ("cues", cues), ("facts", facts)):
-            found[f"{name} {done}"] = training.preferred(model, tokenizer, pairs)
+            found[f"{name} {step + 1}"] = training.preferred(model, tokenizer, pairs)
         model.train()
 
-    ask(0)
+    ask(-1)
     texts = (document.text for document in world.documents(f"learning {seed}"))
     batches = training.batches(texts, tokenizer, 2000)
-    training.pretrain(model, batches, training.causal_loss, STEPS[-1], watch=lambda step, _: ask(step + 1))
+    training.pretrain(model, batches, training.causal_loss, STEPS[-1], watch=ask, until=UNTIL)
     return found
 
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 learning = lab.sweep("learning", learning_run, [{"seed": s} for s in range(5)], live=lambda s: s["seed"] == 0)
 for name in ("agreement", "cues", "facts"):
-    lab.check(learning, f"{name} {STEPS[-1]}", by=[], slack=0.02)
+    lab.check(learning, f"{name} {UNTIL}", by=[], slack=0.02)
 
 # %% mystnb={"image": {"alt": "Accuracy against training steps for three abilities, with bands over five seeds: each rises from one half at its own time, and the printed numbers give the values at the last step."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 fig, ax = plt.subplots()
@@ -731,11 +733,8 @@ scaling = lab.sweep(
     "scaling",
     scaling_run,
     [{**g, "seed": s} for g in grid for s in range(5)],
-    live=lambda s: s["seed"] == 0 and s["width"] == 64 and s["text"] == TEXTS[0],
+    live=lambda s: False,
 )
-
-# %%
-lab.check(scaling, "bits", by=["width", "text"])
 
 # %% [markdown]
 # Kaplan et al. (2020) fitted such curves by a power law. With the floor known we can fit it to what lies *above* the

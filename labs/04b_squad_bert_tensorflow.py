@@ -741,7 +741,7 @@ print(RATE)
 
 # %%
 @lru_cache(maxsize=1)
-def trained(start="pretrained", seed=0):
+def trained(start, seed):
     """The live model of this lab: 512 questions, four epochs."""
     return tuned(start, seed, 512, RATE[start])
 
@@ -888,7 +888,7 @@ lab.conclude("broken-gelu", broken_cost["gelu by tanh"], 3)
 
 # %%
 read_windows = squad.windows(TEST, tokenizer)
-read_starts, read_ends = span_tf.logits(trained(), read_windows)
+read_starts, read_ends = span_tf.logits(trained("pretrained", 0), read_windows)
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 picks = np.array([(row.argmax(), end.argmax()) for row, end in zip(read_starts, read_ends, strict=True)])
@@ -1097,7 +1097,9 @@ print(len(TEST), "have an answer and", len(IMPOSSIBLE), "have none")
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 print(IMPOSSIBLE[0].context)
-for example, prediction in zip(IMPOSSIBLE[:4], answers(trained(), IMPOSSIBLE[:4]), strict=True):
+for example, prediction in zip(
+    IMPOSSIBLE[:4], answers(trained("pretrained", 0), IMPOSSIBLE[:4]), strict=True
+):
     print(f"{prediction.best.probability:.2f} {prediction.best.text:10} {example.question}")
 
 # %% [markdown]
@@ -1534,7 +1536,7 @@ print("best on validation questions:", head_best, "| shares of the layers in the
 import tensorflow_hub as hub
 
 # %%
-export_model = trained()
+export_model = trained("pretrained", 0)
 export_windows = squad.windows(TEST[:60], tokenizer)
 export_inputs = squad.batch(export_windows[:8])
 bert_tf.save_model(export_model.encoder, folder / "tuned")
@@ -1808,7 +1810,7 @@ def look_typeset(examples, numbers):
 
 # %% mystnb={"image": {"alt": "Two passages set as text. Over each word a blue bar shows the probability that the answer begins there, below it a red bar that it ends there; the true answer is framed. In the upper passage both bars stand on the framed word. In the lower one they stand, nearly as tall, on another word."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 pair = [told_right, told_wrong]
-chances = [look_chances(trained(), example) for example, _ in pair]
+chances = [look_chances(trained("pretrained", 0), example) for example, _ in pair]
 show(look_typeset([example for example, _ in pair], chances))
 for example, span in pair:
     print(f"{example.question} {span.text!r} ({span.probability:.2f}), true: {example.answers[0].text!r}")
@@ -2190,7 +2192,9 @@ show(fig)
 # %% mystnb={"image": {"alt": "A passage set as text with its question above. Bars above the words show how much attention one head pays from the word to the question after tuning, bars below before tuning, relative to the largest. After tuning a tall bar stands on the answer alone, and next to nothing on any other word; before, bars of all heights stand everywhere."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 best_head = heads_rates(0, True)[0].mean(0).argmax()
 example = told_right[0]
-paid = np.stack([heads_paid(m, example)[best_head] for m in (trained(), reader("pretrained", 0))], -1)
+paid = np.stack(
+    [heads_paid(m, example)[best_head] for m in (trained("pretrained", 0), reader("pretrained", 0))], -1
+)
 show(look_typeset([example], [paid / paid.max(0)]))
 begins, sums = look_words(example, paid)
 print(
@@ -2363,7 +2367,7 @@ PASSAGE = (
     "vera norwood works as a pilot . she lives in elmstead . she enjoys chess . felix barlow was born in glenmore . "
     "felix works as a baker . he was born around 1880 ."
 )
-asker = span_tf.Reader(trained(), tokenizer)
+asker = span_tf.Reader(trained("pretrained", 0), tokenizer)
 
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 for asked in (

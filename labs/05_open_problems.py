@@ -2814,11 +2814,6 @@ def heads_read(model, direction):
 
 
 # %%
-class Enough(Exception):
-    """A live run has come to where it stops."""
-
-
-# %%
 def direction_run(seed, objective):
     """Pretrain by one objective; agreement on the way, then what the network can continue, fill in and tell of heads."""
     torch.manual_seed(seed)
@@ -2833,13 +2828,10 @@ def direction_run(seed, objective):
                 for n, pairs in verb_pairs().items():
                     found[f"{use} agreement {n} at {step + 1}"] = agreement_of(learner, use, pairs)
             learner.train()
-        if step + 1 == UNTIL < STEPS[-1]:
-            raise Enough
 
     batches, start = scene_batches(seed), time.process_time()
-    try:
-        training.pretrain(learner, batches, OBJECTIVES[objective], STEPS[-1], warmup=100, watch=ask)
-    except Enough:
+    training.pretrain(learner, batches, OBJECTIVES[objective], STEPS[-1], warmup=100, watch=ask, until=UNTIL)
+    if UNTIL < STEPS[-1]:
         return found
     found["seconds"] = time.process_time() - start
     for use in [use for use in USES[objective] if use != "replaced"]:

@@ -270,6 +270,16 @@ def test_loss_falls(tokenizer, name, share):
     assert not model.training
 
 
+def test_stopped_before_its_end_it_has_done_the_same(tokenizer):
+    whole, part = (
+        pretrain(
+            causal(len(tokenizer)), batches(TEXTS * 8, tokenizer, 300), causal_loss, 20, warmup=5, until=until
+        )
+        for until in (None, 8)
+    )
+    assert len(whole) == 20 and part == whole[:8]
+
+
 class Killed(Exception):
     pass
 

@@ -199,8 +199,11 @@ def pretrain(
     resume: Path | None = None,
     every: int = 200,
     watch: Callable[[int, float], None] | None = None,
+    until: int | None = None,
 ) -> list[float]:
     """Train `model` in place for `steps` batches: AdamW, linear warm-up and decay. Returns each step's loss in nats.
+
+    With `until` it stops after that many of them, at the rate that `steps` gives it.
 
     Runs on whatever `accelerate` finds: one CPU, one GPU, or several under `accelerate launch`, where every process
     takes its share of the batches; gradients and losses are averaged, and all must start from the same weights.
@@ -232,7 +235,8 @@ def pretrain(
     }
     kept = _restore(resume, plan, model, optimizer) if resume and resume.exists() else {}
     losses, supply, checksum = kept.get("losses", []), iter(stream), 0
-    for step in progress(range(steps), "training", steps):
+    last = min(steps, until or steps)
+    for step in progress(range(last), "training", last):
         share = [next(supply, None) for _ in range(accelerator.num_processes)]
         batch = share[accelerator.process_index]
         if any(each is None for each in share):
@@ -274,7 +278,7 @@ def pretrain(
             )
         if watch:
             watch(step, losses[-1])
-        if resume and ((step + 1) % every == 0 or step + 1 == steps):
+        if resume and ((step + 1) % every == 0 or step + 1 == last):
             state = {"plan": plan, "losses": losses, "checksum": checksum, "model": model.state_dict()}
             _keep(resume, state, optimizer if step + 1 < steps else None, accelerator)
     model.eval()
