@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from pathlib import Path
 
+import psutil
 from tqdm import tqdm
 
 from tools.assignments import judge, reports
@@ -69,17 +70,18 @@ def grade_one(submission: Submission, assignment: str, class_: Class, closed: bo
 
 
 def _begin() -> None:
-    """Limit this process's memory, since answers come in here, and let it end when its parent is killed.
+    """Begin a grading process: it ends when its parent is killed, for it would wait for work for ever.
 
-    It would wait for work for ever.
+    Answers come in here, so its memory is limited, to `MEMORY` beyond what it was born with.
     """
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
     def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    born = getattr(psutil.Process().memory_info(), "data", 0)  # told by Linux, where the limit holds
+    resource.setrlimit(resource.RLIMIT_DATA, (born + MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _announce(todo: int, done: list[judge.Graded], cores: int) -> None:
