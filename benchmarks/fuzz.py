@@ -200,6 +200,9 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         running = {pool.submit(apart, name, chosen.inputs, chosen.seed): name for name in chosen.loader}
         for each in as_completed(running):
+            if each.exception():  # an input ended the process
+                print(each.exception(), flush=True)
+                continue
             kept[running[each]] = found = each.result()
             print(running[each], found, flush=True)
             ordered = {name: kept[name] for name in LOADERS if name in kept}

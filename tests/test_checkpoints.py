@@ -188,6 +188,16 @@ def test_broken_tokenizer(folder, text):
         load_tokenizer(folder)
 
 
+def test_a_tokenizer_on_which_the_library_would_abort(folder):
+    """With a prefix of inner pieces it cuts off their first byte, even where a letter has two."""
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text("utf-8"))
+    values["model"]["continuing_subword_prefix"] = "#"
+    path.write_text(json.dumps(values), "utf-8")
+    with pytest.raises(CourseError, match="tokenizer.json is not a tokenizer .a continuing_subword_prefix"):
+        load_tokenizer(folder)
+
+
 def test_missing_checkpoint(folder):
     with pytest.raises(CourseError, match="other/recipe.json cannot be used .*make checkpoints"):
         load_state("other", folder)

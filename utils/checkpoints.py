@@ -60,6 +60,8 @@ def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
         ids = dict.fromkeys(vocabulary.values()) if isinstance(vocabulary, dict) else vocabulary
         if len(ids) < len(vocabulary) or any(vocabulary.get(t["content"], t["id"]) != t["id"] for t in added):
             raise ValueError("two tokens share an id, or one has two")
+        if values["model"].get("continuing_subword_prefix"):  # tokenizers aborts the process where it cuts a letter
+            raise ValueError("a continuing_subword_prefix, which no tokenizer of this course has")
         special = [token["content"] for token in added if token["special"]]
         roles = {ROLES[t.strip("[]<>").lower()]: t for t in special if t.strip("[]<>").lower() in ROLES}
         return PreTrainedTokenizerFast(tokenizer_file=str(path), **roles)
