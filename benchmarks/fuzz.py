@@ -62,7 +62,7 @@ def drawn(name: str, seed: int) -> tuple[Files, Any, bool]:
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         file, damage = random.choice(sorted(files)), random.choice(loader.damages)
         new, meant = damage(random, files[file])
-        same = same and (meant or new == files[file])
+        same = same and (meant and not file.endswith(".safetensors") or new == files[file])
         files = files | {file: new}
     return files, truth, same
 

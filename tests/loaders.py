@@ -423,7 +423,7 @@ def load_table(folder: Path) -> list[tuple]:
 
 
 def read_table(folder: Path) -> list[tuple]:
-    head, *rows = rfc4180(text_of(folder / "table.csv"))
+    head, *rows = rfc4180(text_of(folder / "table.csv").removesuffix("\r"))  # half of the last line's end
     assert len(set(head)) == len(head) and all(len(row) == len(head) for row in rows) and rows
     text, label = head.index("text"), head.index("label")
     return [(" ".join(re.sub(r"<br\s*/?>", " ", row[text]).split()), row[label]) for row in rows]
@@ -1147,6 +1147,8 @@ def read_words(folder: Path) -> list[str]:
         elif name == "APPEND":
             new = stack.pop()
             stack[-1].append(new)
+        elif name == "POP" and marks and marks[-1] == len(stack):  # it takes a mark that lies on top
+            marks.pop()
         elif name in ("POP", "DUP"):
             stack = stack[:-1] if name == "POP" else [*stack, stack[-1]]
         elif name not in ("PROTO", "FRAME", "STOP"):

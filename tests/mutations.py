@@ -268,7 +268,7 @@ def damage_safetensors(random: Random, data: bytes) -> tuple[bytes, bool]:
         entry, other = header[random.choice(tensors)], header[random.choice(tensors)]
         begin, end = entry["data_offsets"]
         length, _, _ = entry["shape"][0], other["shape"], other["data_offsets"]
-    except (ValueError, LookupError, TypeError, AttributeError):  # damaged before
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged before
         return damage_bytes(random, data)
     kind = random.randrange(10)
     if kind == 0:

@@ -71,7 +71,7 @@ class Config:
         if not isinstance(values, dict) or "vocab_size" not in values:
             raise CourseError(f"{path} is not the config of a BERT: name its {CONFIG}.")
         found = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
-        for name, value in asdict(found).items():
+        for name, value in vars(found).items():
             size = isinstance(getattr(SIZES, name), int)
             if type(value) is not int if size else type(value) not in (int, float):
                 raise CourseError(

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.downloads import read_json, sha256, write_text
+from utils.downloads import parse_json, read_json, read_text, sha256, write_text
 from utils.errors import CourseError
 from utils.longrun import replacing
 from utils.settings import root
@@ -51,20 +51,31 @@ def load_masked(folder: Path = FOLDER) -> tuple[PreTrainedModel, PreTrainedToken
 
 def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
     """Return the tokenizer that all models of the course share, with the roles of its special tokens set."""
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     path = folder / "tokenizer.json"
     try:
-        values = read_json(path)
-        added, vocabulary = values["added_tokens"], values["model"]["vocab"]
-        ids = dict.fromkeys(vocabulary.values()) if isinstance(vocabulary, dict) else vocabulary
-        if len(ids) < len(vocabulary) or any(vocabulary.get(t["content"], t["id"]) != t["id"] for t in added):
+        text = read_text(path)
+        values = parse_json(text)
+        added, vocabulary, _ = values["added_tokens"], values["model"]["vocab"], values["model"]["merges"]
+        tokens = {id: token for token, id in vocabulary.items()}
+        if len(tokens) < len(vocabulary) or any(
+            tokens.get(t["id"], t["content"]) != t["content"]
+            or vocabulary.get(t["content"], t["id"]) != t["id"]
+            for t in added
+        ):
             raise ValueError("two tokens share an id, or one has two")
-        if values["model"].get("continuing_subword_prefix"):  # tokenizers aborts the process where it cuts a letter
-            raise ValueError("a continuing_subword_prefix, which no tokenizer of this course has")
+        kind = values["model"]
+        if kind["type"] != "BPE" or kind.get(
+            "continuing_subword_prefix"
+        ):  # tokenizers may abort where it cuts one off
+            raise ValueError(
+                "no BPE, or one with a prefix of inner pieces, which no tokenizer of this course has"
+            )
         special = [token["content"] for token in added if token["special"]]
         roles = {ROLES[t.strip("[]<>").lower()]: t for t in special if t.strip("[]<>").lower() in ROLES}
-        return PreTrainedTokenizerFast(tokenizer_file=str(path), **roles)
+        return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text), **roles)
     except Exception as error:  # tokenizers has no error class of its own
         raise CourseError(
             f"{path} is not a tokenizer ({_line(error)}): {_remedy('tokenizer.json')}."
@@ -85,7 +96,7 @@ def load_state(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
         found = sha256(file) if file.is_file() else "no such file"
         if found != expected[key]:
             raise CourseError(
-                f"{file} is not what {name}/recipe.json names, expected SHA-256 {expected[key]} and found "
+                f"{file} is not what {name}/recipe.json names, expected SHA-256 {str(expected[key])[:64]!r} and found "
                 f"{found}: {_remedy(name)}."
             )
     state = read_safetensors(path, _remedy(name))
@@ -130,7 +141,7 @@ def read_pth(path: Path, remedy: str) -> dict[str, Any]:
         raise CourseError(f"{path} cannot be read ({error.strerror}): {remedy}.") from None
     except Exception as error:  # a damaged file can raise almost anything
         named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks to call {named[1]}" if named else "is damaged"
+        what = f"asks to call {named[1][:60]}" if named else "is damaged"
         raise CourseError(
             f"{path} {what}, and tensors were expected: nothing was executed, {remedy}."
         ) from None

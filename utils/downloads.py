@@ -773,12 +773,17 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 2**16 - 22))
             last = file.read()
-            count = int.from_bytes(last[last.rindex(b"PK\5\6") + 10 :][:2], "little")
+            at = last.rindex(b"PK\5\6")
+            count, size, start = struct.unpack("<HLL", last[at + 10 : at + 20])
             if count not in (len(zipped.infolist()), 2**16 - 1):  # zipfile takes as many as it finds
                 raise zipfile.BadZipFile(f"it should hold {count} files and holds {len(zipped.infolist())}")
+            if start + size != end - len(last) + at and 2**32 - 1 not in (start, size):
+                raise zipfile.BadZipFile("its list of files is not where it should be")
             for info in zipped.infolist():
                 taken(info.file_size + BLOCK)
-                path = _inside(info.filename)
+                path = _inside(info.orig_filename)  # zipfile ends a name at a null byte
+                if info.is_dir() and info.file_size:
+                    raise zipfile.BadZipFile("one of its folders has a content")
                 if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                     _not_plain(info.filename)
                 if not info.is_dir():
@@ -811,4 +816,4 @@ def _not_plain(member: str) -> NoReturn:
 
 def _kind(error: Exception) -> str:
     """An error of an archive in a few words, on one line."""
-    return (str(error).partition(":")[0].partition("\n")[0] or type(error).__name__).strip()
+    return (str(error).partition(":")[0].partition("\n")[0] or type(error).__name__).strip()[:120]

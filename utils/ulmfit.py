@@ -35,7 +35,7 @@ from fastai.text.models.core import PoolingLinearClassifier
 from utils import checkpoints, settings
 from utils.distributed import distributed
 from utils.downloads import fetch_folder, part_beside, read_json, read_text, write_text
-from utils.errors import CourseError
+from utils.errors import CourseError, shown
 from utils.imdb import plain
 from utils.resume import Resume
 
@@ -120,7 +120,7 @@ def words(path: Path) -> list[str]:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check the path.") from None
     except _Call as call:
         raise CourseError(
-            f"{path} asks to call {call}, and a vocabulary is a list of words: nothing was executed, do not use the "
+            f"{path} asks to call {str(call)[:60]}, and a vocabulary is a list of words: nothing was executed, do not use the "
             "file."
         ) from None
     except Exception as error:  # a damaged pickle can raise almost anything
@@ -191,10 +191,10 @@ def table(path: Path | str, text: str = "text", label: str | None = "label") -> 
     if len(set(names)) < len(names) or len(rows) != len(records):
         raise CourseError(f"{path} has two columns of one name, or an open quote: save it as CSV again.")
     for column in (text, label):
-        if column is not None and column not in rows:
+        if column is not None and column not in names:
             raise CourseError(
-                f"{path} has no column {column!r} but {', '.join(map(repr, rows))}: say which ones to read, as in "
-                'table(path, text="review", label="sentiment").'
+                f"{path} has no column {column!r} but {', '.join(map(shown, names[:5]))}: say which ones to read, as "
+                'in table(path, text="review", label="sentiment").'
             )
     texts = [_checked(value, f"Row {number} of {path}") for number, value in enumerate(rows[text], 1)]
     labels = [None] * len(texts) if label is None else [None if v == "" else v for v in rows[label].tolist()]

@@ -96,12 +96,15 @@ def listed(path: Path) -> list[str]:
         )
     lines = re.split(r"[\r\n]", read_text(path))
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True) if any(row)]
+        rows = [[cell.strip() for cell in row] for line in lines for row in csv.reader([line], strict=True)]
+        rows = [row for row in rows if any(row)]
     except csv.Error as error:
         raise CourseError(f"{path} can't be read as CSV ({error}): repair the list.") from None
     heading = [cell.lower() for cell in rows[0]] if rows else []
     column = next((heading.index(name) for name in HEADINGS if name in heading), None)
     ids = [row[0] for row in rows] if column is None else [row[column : column + 1] for row in rows[1:]]
+    if not ids:
+        raise CourseError(f"{path} names no student: expected one student id in each line.")
     return list(_checked(["".join(each) for each in ids], path))
 
 
