@@ -120,8 +120,8 @@ def words(path: Path) -> list[str]:
         raise CourseError(f"{path} cannot be read ({error.strerror}): check the path.") from None
     except _Call as call:
         raise CourseError(
-            f"{path} asks to call {str(call)[:60]}, and a vocabulary is a list of words: nothing was executed, do not use the "
-            "file."
+            f"{path} asks to call {str(call)[:60]}, and a vocabulary is a list of words: nothing was executed, do not "
+            "use the file."
         ) from None
     except Exception as error:  # a damaged pickle can raise almost anything
         raise CourseError(
