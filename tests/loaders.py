@@ -1307,7 +1307,7 @@ def load_students(folder: Path) -> list[str]:
 
 def read_students(folder: Path) -> list[str]:
     text = text_of(folder / "students.csv").replace("\r", "\n")
-    rows = [[cell.strip() for cell in row] for row in rfc4180(text)]
+    rows = [row for row in ([cell.strip() for cell in row] for row in rfc4180(text)) if any(row)]
     head = [cell.lower() for cell in rows[0]]
     names = [name for name in ("student", "id", "student id", "student_id", "sis login id") if name in head]
     column = head.index(names[0]) if names else 0

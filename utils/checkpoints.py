@@ -58,18 +58,16 @@ def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
     try:
         text = read_text(path)
         values = parse_json(text)
-        added, vocabulary, _ = values["added_tokens"], values["model"]["vocab"], values["model"]["merges"]
-        tokens = {id: token for token, id in vocabulary.items()}
-        if len(tokens) < len(vocabulary) or any(
-            tokens.get(t["id"], t["content"]) != t["content"]
-            or vocabulary.get(t["content"], t["id"]) != t["id"]
-            for t in added
+        added, kind = values["added_tokens"], values["model"]
+        vocabulary, merges = kind["vocab"], {str(pair) for pair in kind["merges"]}
+        if len(set(vocabulary.values())) < len(vocabulary) or len(merges) < len(kind["merges"]):
+            raise ValueError("two tokens share an id, or a pair is merged twice")
+        if any(vocabulary.get(t["content"]) != t["id"] for t in added) or len({*map(str, added)}) < len(
+            added
         ):
-            raise ValueError("two tokens share an id, or one has two")
-        kind = values["model"]
-        if kind["type"] != "BPE" or kind.get(
-            "continuing_subword_prefix"
-        ):  # tokenizers may abort where it cuts one off
+            raise ValueError("an added token has no id of its own in the vocabulary, or stands there twice")
+        prefix = kind.get("continuing_subword_prefix")  # tokenizers may abort where it cuts it off
+        if kind["type"] != "BPE" or prefix:
             raise ValueError(
                 "no BPE, or one with a prefix of inner pieces, which no tokenizer of this course has"
             )
@@ -266,7 +264,7 @@ def _own_names(state: dict[str, Tensor]) -> list[str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split())[:200]
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -779,8 +779,19 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 raise zipfile.BadZipFile(f"it should hold {count} files and holds {len(zipped.infolist())}")
             if start + size != end - len(last) + at and 2**32 - 1 not in (start, size):
                 raise zipfile.BadZipFile("its list of files is not where it should be")
+            if not count:
+                raise zipfile.BadZipFile("it holds no files")
             for info in zipped.infolist():
                 taken(info.file_size + BLOCK)
+                file.seek(info.header_offset)
+                flags, method, _, _, *own = struct.unpack("<6xHHHHLLL4x", file.read(30))
+                known = [info.CRC, info.compress_size, info.file_size]
+                if (
+                    method != info.compress_type
+                    or not flags & 8
+                    and own not in (known, [own[0]] + [2**32 - 1] * 2)
+                ):
+                    raise zipfile.BadZipFile(f"its list and {shown(info.orig_filename)} differ")
                 path = _inside(info.orig_filename)  # zipfile ends a name at a null byte
                 if info.is_dir() and info.file_size:
                     raise zipfile.BadZipFile("one of its folders has a content")
@@ -801,6 +812,8 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
                 _not_plain(member.name)
         while tarred.fileobj and (rest := tarred.fileobj.read(CHUNK)):
             taken(len(rest))  # gzip compares its checksum only at the end
+        if not tarred.getmembers():
+            raise tarfile.ReadError("it holds no files")
 
 
 def _inside(member: str) -> PurePosixPath:
