@@ -267,6 +267,7 @@ def damage_safetensors(random: Random, data: bytes) -> tuple[bytes, bool]:
         tensors = [name for name in header if name != "__metadata__"]
         entry, other = header[random.choice(tensors)], header[random.choice(tensors)]
         begin, end = entry["data_offsets"]
+        _ = end - begin
         length, _, _ = entry["shape"][0], other["shape"], other["data_offsets"]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # damaged before
         return damage_bytes(random, data)
