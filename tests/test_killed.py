@@ -1,5 +1,6 @@
 """Killed loops go on and end as if nothing had happened: a slice of `benchmarks.kills`, and what it recorded."""
 
+import json
 import os
 import signal
 import subprocess
@@ -28,12 +29,24 @@ def check(found: dict, count: int) -> None:
     assert found["kills"] == count and 0 < found["killed_while_writing"] < count
     assert found["arrays"] and found["largest_difference"] == 0
     assert found["steps_repeated"] <= count * (found["every"] + 1), "no more is lost than what was not kept"
-    assert found["most_parts_left_by_a_kill"] <= 2 and found["files_left_at_the_end"] == []
+    assert found["files_left_at_the_end"] == []
+    # a part with a name of its own is removed only when it is old, so that those of several kills add up
+    assert found["most_parts_left_by_a_kill"] <= found["killed_while_writing"] + 1
 
 
 @pytest.mark.parametrize("name", kills.LOOPS)
 def test_a_killed_loop_ends_as_an_undisturbed_one(context, tmp_path, name):
     check(kills.killed(context, name, tmp_path, 2, STEPS[name]), 2)
+
+
+def test_the_recorded_result():
+    result = json.loads((root() / "benchmarks" / "kills.json").read_text("utf-8"))
+    assert set(result) == set(kills.LOOPS)
+    for name, found in result.items():
+        assert (found["steps"], found["every"]) == (kills.LOOPS[name].steps, kills.LOOPS[name].every)
+        check(found, kills.KILLS)
+        shares = [each["share"] for each in found["at"]]
+        assert max(shares) - min(shares) > 0.5, "at all times of the work"
 
 
 KILLED_GRADER = """
