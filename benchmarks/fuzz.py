@@ -62,6 +62,8 @@ def drawn(name: str, seed: int) -> tuple[Files, Any, bool]:
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         file, damage = random.choice(sorted(files)), random.choice(loader.damages)
         new, meant = damage(random, files[file])
+        if truth is REFUSE and new != files[file] and loader.read:
+            truth = None  # a second damage may undo the first: the second reading tells
         same = same and (meant and not file.endswith(".safetensors") or new == files[file])
         files = files | {file: new}
     return files, truth, same

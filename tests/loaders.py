@@ -126,6 +126,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         "BF16": "<u2",
         "I64": "<i8",
         "I32": "<i4",
+        "U32": "<u4",
         "U8": "u1",
         "BOOL": "?",
     }

@@ -59,18 +59,17 @@ def load_tokenizer(folder: Path = FOLDER) -> PreTrainedTokenizerFast:
         text = read_text(path)
         values = parse_json(text)
         added, kind = values["added_tokens"], values["model"]
-        vocabulary, merges = kind["vocab"], {str(pair) for pair in kind["merges"]}
-        if len(set(vocabulary.values())) < len(vocabulary) or len(merges) < len(kind["merges"]):
+        vocabulary, merges = kind["vocab"], [str(pair) for pair in kind.get("merges", [])]
+        if len(set(vocabulary.values())) < len(vocabulary) or len(set(merges)) < len(merges):
             raise ValueError("two tokens share an id, or a pair is merged twice")
         if any(vocabulary.get(t["content"]) != t["id"] for t in added) or len({*map(str, added)}) < len(
             added
         ):
             raise ValueError("an added token has no id of its own in the vocabulary, or stands there twice")
-        prefix = kind.get("continuing_subword_prefix")  # tokenizers may abort where it cuts it off
-        if kind["type"] != "BPE" or prefix:
-            raise ValueError(
-                "no BPE, or one with a prefix of inner pieces, which no tokenizer of this course has"
-            )
+        if ("merges" in kind) != (kind["type"] == "BPE"):
+            raise ValueError("pairs to merge belong to a BPE")
+        if kind.get("continuing_subword_prefix"):  # tokenizers may abort where it cuts one off
+            raise ValueError("it has a prefix of inner pieces, and no tokenizer of this course has one")
         special = [token["content"] for token in added if token["special"]]
         roles = {ROLES[t.strip("[]<>").lower()]: t for t in special if t.strip("[]<>").lower() in ROLES}
         return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(text), **roles)

@@ -829,4 +829,4 @@ def _not_plain(member: str) -> NoReturn:
 
 def _kind(error: Exception) -> str:
     """An error of an archive in a few words, on one line."""
-    return (str(error).partition(":")[0].partition("\n")[0] or type(error).__name__).strip()[:120]
+    return (str(error).partition(":")[0].partition("\n")[0] or type(error).__name__).strip()[:160]
