@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import re
 
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as everything
 from benchmarks import (
     book,
     faults,
@@ -241,3 +243,43 @@ def test_a_build_is_measured(monkeypatch, tmp_path):
     (tmp_path / "index.md").write_text("# One\n")
     found = book.measure(tmp_path)
     assert found["pages"] == 3 and found["core_seconds"] > 0.5 and found["peak_bytes"] > 30_000_000
+
+
+def recorded(name):
+    return json.loads((root() / "benchmarks" / f"{name}.json").read_text("utf-8"))
+
+
+def test_the_recorded_labs():
+    """Every lab is recorded, within the bounds that the course promises, and the table follows."""
+    found = recorded("labs")
+    assert set(found) == {path.stem for path in (root() / "labs").glob("*.py")}
+    for name, lab in found.items():
+        assert lab["peak_bytes"] < 4 * labs.GIB, name
+    assert sum(lab["core_seconds"] for lab in found.values()) <= 2 * 25 * 60  # on two cores
+    assert labs.table(found) == (root() / "benchmarks" / "labs.md").read_text("utf-8")
+
+
+def test_the_headers_of_the_labs_say_what_was_measured():
+    for name, lab in recorded("labs").items():
+        text = (root() / "labs" / f"{name}.py").read_text("utf-8")
+        minutes = int(re.search(r"^# \| time \| about (\d+) minute", text, re.M)[1])
+        memory = float(re.search(r"^# \| memory \| ([\d.]+) GiB", text, re.M)[1])
+        assert lab["peak_bytes"] / labs.GIB <= memory, name
+        assert lab["core_seconds"] / 60 <= 2 * minutes, name  # on two cores
+
+
+def test_the_table_of_speeds_follows_from_what_is_recorded():
+    found = {name: recorded(name) for name in ("trainers", "probes", "tokenization", "book")}
+    made = everything.table(found)
+    assert made == (root() / "benchmarks" / "speed.md").read_text("utf-8")
+    assert len(made.splitlines()) == 2 + 3 + 2 + 3 + 5 + 1
+    assert made.count("| 1.00 |") == 2 and f"| `make book`, {found['book']['pages']} pages |" in made
+
+
+def test_the_recorded_trainers():
+    found = recorded("trainers")
+    assert found["steps"] >= 4
+    for part in ("language model", "span classifier"):
+        assert found[part]["ways"]["course"]["times_the_course"] == [1, 1]
+    losses = found["language model"]["first_losses"].values()
+    assert max(losses) - min(losses) < 1e-4

@@ -774,11 +774,13 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
             file.seek(max(0, end - 2**16 - 22))
             last = file.read()
             at = last.rindex(b"PK\5\6")
-            count, size, start = struct.unpack("<HLL", last[at + 10 : at + 20])
+            count, size, start, comment = struct.unpack("<HLLH", last[at + 10 : at + 22])
             if count not in (len(zipped.infolist()), 2**16 - 1):  # zipfile takes as many as it finds
                 raise zipfile.BadZipFile(f"it should hold {count} files and holds {len(zipped.infolist())}")
             if start + size != end - len(last) + at and 2**32 - 1 not in (start, size):
                 raise zipfile.BadZipFile("its list of files is not where it should be")
+            if len(last) != at + 22 + comment:
+                raise zipfile.BadZipFile("something follows its end")
             if not count:
                 raise zipfile.BadZipFile("it holds no files")
             for info in zipped.infolist():

@@ -21,7 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from threading import RLock
 from unittest import mock
+
+from tqdm import tqdm
 
 from tests.standin import loaders
 from tests.standin.files import HANDLE, MEMBERS, content
@@ -293,6 +296,9 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             try:
+                tqdm.set_lock(
+                    RLock()
+                )  # held by a process that is killed, a shared one would stop the others' bars
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.write(end, _quiet(act).encode())
             except BaseException as error:
