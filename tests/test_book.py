@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from tests.built_book import ROOT, build, built_book, pages
+from tests.built_book import ROOT, build, pages
 from utils.setup_cell import repository
 
 LARGEST_PAGE = 1_500_000  # bytes
@@ -53,11 +53,6 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag == "article":
             self.in_article = False
-
-
-@pytest.fixture(scope="module")
-def book() -> Path:
-    return built_book()
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.built_book import built_book, pages
+from tests.built_book import pages
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 axe = pytest.importorskip(
@@ -64,9 +65,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(book: Path) -> Iterator[str]:
     """Address of a local server with the pages of the book."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(built_book())))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(book)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -100,7 +101,7 @@ def barriers(page: Any, rules: list[str] | None, contrast: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_pages(browser: Any, address: str, view: str) -> None:
+def test_pages(browser: Any, address: str, book: Path, view: str) -> None:
     context = browser.new_context(**VIEWS[view])
     problems: list[str] = []
     page = context.new_page()
@@ -113,7 +114,6 @@ def test_pages(browser: Any, address: str, view: str) -> None:
         ),
     )
     found = []
-    book = built_book()
     for path in pages(book):
         name = path.relative_to(book).as_posix()
         page.goto(address + name, wait_until="load")
