@@ -97,22 +97,22 @@ def about(source: Path) -> tuple[str, str]:
 def table(labs: dict[str, dict[str, Any]]) -> str:
     """Markdown: a line for each lab and one for all; links as from a folder beside `labs/`."""
     lines = [
-        "| lab | core minutes | peak GiB | where the core minutes go | longest section | `full` downloads |",
-        "|---|---:|---:|---|---|---|",
+        "| lab | minutes | core minutes | peak GiB | where the core minutes go | longest section | `full` downloads |",
+        "|---|---:|---:|---:|---|---|---|",
     ]
     for name, found in sorted(labs.items()):
         title, download = about(root() / "labs" / f"{name}.py")
         parts = sorted(found["parts"].items(), key=lambda item: -item[1])
         parts = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in parts if share >= 0.05)
         longest, spent = max(found["sections"].items(), key=lambda item: item[1])
-        cost = f"{found['core_seconds'] / 60:.1f} | {found['peak_bytes'] / GIB:.1f}"
+        cost = f"{found['seconds'] / 60:.1f} | {found['core_seconds'] / 60:.1f} | {found['peak_bytes'] / GIB:.1f}"
         lines.append(
             f"| [{title}](../labs/{name}.ipynb) | {cost} | {parts} | "
             f"{longest}, {100 * spent / found['core_seconds']:.0f} % | {download} |"
         )
-    total = sum(found["core_seconds"] for found in labs.values()) / 60
+    clock, total = (sum(found[key] for found in labs.values()) / 60 for key in ("seconds", "core_seconds"))
     peak = max(found["peak_bytes"] for found in labs.values()) / GIB
-    lines.append(f"| all, one after the other | {total:.1f} | {peak:.1f} | | | |")
+    lines.append(f"| all | {clock:.1f} | {total:.1f} | {peak:.1f} | | | |")
     return "\n".join(lines) + "\n"
 
 
