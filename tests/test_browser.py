@@ -39,11 +39,12 @@ VIEWS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
 }
 # All rules of axe-core are asked in the first view, and of the others those that colors or widths can change.
+COLORS = ["color-contrast", "link-in-text-block"]
 RULES = {
-    "dark": ["color-contrast", "link-in-text-block"],
+    "dark": COLORS,
     "phone": ["scrollable-region-focusable", "target-size"],
 }
-# Long pages whose kinds of elements all stand on others: contrast, which takes most of the time, is asked there.
+# Long pages whose kinds of elements all stand on others: colors, which take most of the time, are asked there.
 ALIKE = re.compile(r"labs/(?!01)|print\.html")
 # Colors that are on their way from one theme to the other have no contrast to speak of.
 STILL = "*, *::before, *::after { transition: none !important; animation: none !important; }"
@@ -86,9 +87,11 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-def barriers(page: Any, rules: list[str] | None, contrast: bool) -> list[str]:
+def barriers(page: Any, rules: list[str] | None, colors: bool) -> list[str]:
     """What axe-core finds on the page, one line per rule and element; `rules`: only of these."""
-    options = {"resultTypes": ["violations"], "rules": {"color-contrast": {"enabled": contrast}}}
+    if rules == COLORS and not colors:
+        return []
+    options = {"resultTypes": ["violations"], "rules": {rule: {"enabled": colors} for rule in COLORS}}
     if rules:
         options["runOnly"] = {"type": "rule", "values": rules}
     violations = axe.Axe().run(page, options=options).response["violations"]
@@ -122,7 +125,7 @@ def test_pages(browser: Any, address: str, book: Path, view: str) -> None:
         if overflow := page.evaluate(OVERFLOW):
             problems.append(f"{overflow} pixels wider than the screen")
         problems += [f"formula: {error}" for error in page.evaluate(MATH_ERRORS)]
-        problems += barriers(page, RULES.get(view), contrast=not ALIKE.match(name))
+        problems += barriers(page, RULES.get(view), colors=not ALIKE.match(name))
         found += [f"{name}: {problem}" for problem in problems]
         problems.clear()
     context.close()
