@@ -30,7 +30,7 @@ ATTACKS: dict[str, tuple[str, str, bool | None]] = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "ended its own process", True),
     "exit": ("import sys; sys.exit(3)", "raised SystemExit: 3", True),
     "hard_exit": ("import os; os._exit(0)", "ended its own process", True),
-    "loop": ("while True: pass", "ran for more than 2 seconds", True),
+    "loop": ("while True: pass", "ran for more than 4 seconds", True),
     "stubborn_loop": (
         "import signal; signal.signal(signal.SIGPROF, signal.SIG_IGN)\nwhile True: pass",
         "took too long",
@@ -146,7 +146,7 @@ def attacked(request, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Gra
     for name, (attack, _, _) in attacks.items():
         hand_in(handed, name, attacking(attack, name))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "CELL", 2)
+        patch.setattr(judge, "CELL", 4)
         patch.setattr(judge, "CALL", 2)
         patch.setattr(room, "MEMORY", 2**30)
         patch.setattr(room, "THREADS", 48)

@@ -82,6 +82,7 @@ def test_what_counts_as_a_printed_output():
         new_output("stream", name="stderr", text="warning"),
         image,
         stdout(" 5%|\r10%|"),
+        stdout("\rall:  0%|  | 0/2 [00:00<?, ?it/s]\n\rone: 1it [00:01, 1.2s/it]\x1b[A"),
         stdout("\r      \rdone\n"),
     ]
     error = new_output("error", ename="CourseError", evalue="no file", traceback=[])

@@ -50,7 +50,7 @@ def packages() -> dict[str, str]:
 
 
 def printed(cell: NotebookNode) -> str:
-    """What a cell printed and showed as text, and the error it raised; no figure and nothing from standard error."""
+    """What a cell printed and showed as text, and the error it raised; no figure, nothing from standard error."""
     stdout, others = "", []  # standard output can come in pieces
     for output in cell.get("outputs", []):
         data = output.get("data", {})
@@ -58,9 +58,10 @@ def printed(cell: NotebookNode) -> str:
             stdout += output.text
         elif output.output_type == "error":
             others.append(f"{output.ename}: {output.evalue}")
-        elif not any(kind.startswith("image/") for kind in data):
+        elif not any(kind.startswith(("image/", "application/vnd.jupyter.widget")) for kind in data):
             others.append(data.get("text/plain", ""))
-    stdout = re.sub(r"[^\n]*\r", "", stdout)  # a progress bar overwrites its own line
+    stdout = re.sub(r"[^\n]*\r", "", stdout.replace("\x1b[A", ""))  # a progress bar overwrites its own line,
+    stdout = re.sub(r"(?m)^.*\[\d+:\d\d.*(it/s|s/it)\]\s*$", "", stdout)  # unless another one is below it
     return "\n".join([stdout.strip(), *others]).strip()
 
 
