@@ -1405,6 +1405,7 @@ def new_weights(classifier, part):
 
 
 # %%
+torch.manual_seed(0)
 own, library = classifier_on(causal, 0), classifier_on(causal, 0)
 low_rank_by_hand(own)
 add_lora(library)

@@ -36,6 +36,7 @@ DRAWS = re.compile(
     r"|^torch\.(?:rand|randn|randint|randperm|normal|bernoulli|multinomial)$"
     r"|^torch\.nn\.init\.(?:normal|uniform|xavier|kaiming|trunc)|^tf\.random\."
 )
+METHODS = {"multinomial", "bernoulli_", "normal_", "uniform_", "random_"}  # of tensors
 
 
 def name_of(node: ast.AST) -> str:
@@ -104,11 +105,15 @@ def changed(node: ast.AST) -> set[str]:
     return set()
 
 
-def draws_unseeded(node: ast.AST) -> bool:
-    """True if a node draws from the generator that the whole process shares."""
+def draws_unseeded(node: ast.AST, imported: bool) -> bool:
+    """True if a node draws from the generator that the whole process shares; `imported`: it begins with a module."""
     match node:
-        case ast.Call(func=func, keywords=keywords) if DRAWS.search(dotted(func)):
-            return not any(keyword.arg == "generator" for keyword in keywords)
+        case ast.Call(func=ast.Attribute(attr=method) as func, keywords=keywords):
+            options = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
+            shared = (
+                imported and DRAWS.search(dotted(func)) or method in METHODS
+            ) and "generator" not in options
+            return bool(shared) or options.get("do_sample") == "True"  # as transformers' `generate` knows it
     return False
 
 
@@ -136,7 +141,7 @@ def not_repeatable(cells: list[str]) -> list[str]:
                     wrong.append(f"cell {number} draws from {name}, of an earlier cell")
                 seeded = seeded or isinstance(node, ast.Call) and bool(SEEDS.search(dotted(node.func)))
                 imported = here.get(name, earlier.get(name)) == "import"
-                if imported and not seeded and draws_unseeded(node):
+                if not seeded and draws_unseeded(node, imported):
                     wrong.append(f"cell {number} draws without a seed of its own: {ast.unparse(node)[:80]}")
                 here |= bound(node)
         earlier |= here
@@ -176,6 +181,9 @@ x, model, found = [1], torch.nn.Linear(1, 1), {"a": 1}
         "np.random.rand(3)",
         "torch.randn(3)",
         "torch.nn.init.normal_(model.weight)",
+        "model.weight.data.normal_()",
+        "model.weight.softmax(-1).multinomial(2)",
+        "model.generate(x, do_sample=True)",
         "pretrain(model, x)",
         "model.weight.data.mul_(2)",
         "x = found\nmodel.backward()",
