@@ -239,6 +239,8 @@ print(f"{len(stream)} words in 4 rows of {length}, in windows of {[w.shape[1] fo
 # left, for which fastai turns each text around by itself:
 
 # %%
+set_seed(0)
+loaders = language_loaders(unlabeled(2000, 0))
 inputs, targets = loaders.one_batch()
 print("input  ", *(loaders.vocab[i] for i in inputs[0, :14]))
 print("target ", *(loaders.vocab[i] for i in targets[0, :14]))
@@ -268,6 +270,7 @@ def class_loaders(train, validation, vocab, backwards=False, rows=16, width=72, 
 
 
 # %%
+set_seed(0)
 labeled_films = class_loaders(films("train", 1024, 0), films("validation", 100, 0), loaders.vocab)
 fill = Pad_Chunk(seq_len=72)
 shuffled = TfmdDL(labeled_films.train_ds, bs=16, shuffle=True, before_batch=fill, num_workers=0)
@@ -480,6 +483,8 @@ for number, group in enumerate(learner.opt.param_lists):
 # loss, which stays, falls, and explodes. A good rate stands where it falls.
 
 # %%
+set_seed(0)
+learner = language_learner(language_loaders(unlabeled(UNLABELED, 0)))
 with learner.no_bar(), learner.no_logging():
     suggestion = learner.lr_find(show_plot=False).valley
 rates, losses = np.array(learner.recorder.lrs), np.array(learner.recorder.losses)
