@@ -87,11 +87,11 @@ def measure(source: Path) -> dict[str, Any]:
 
 
 def about(source: Path) -> tuple[str, str]:
-    """A lab's number and title, and what it downloads in `full`, as its first cell says."""
+    """A lab's number, and what it downloads in `full`, as its first cell says."""
     text = source.read_text("utf-8")
-    title = re.search(r"^# # Lab (.+)$", text, re.M)[1].replace(":", "", 1)
+    number = re.search(r"^# # Lab (\w+):", text, re.M)[1]
     download = re.search(r"^# \| download \|.*\(`mini`\); (.+) \|$", text, re.M)[1]
-    return title, re.sub(r"\(`full`[:,] ", "(", download).replace(" (`full`)", "")
+    return number, re.sub(r"\(`full`[:,] ", "(", download).replace(" (`full`)", "")
 
 
 def table(labs: dict[str, dict[str, Any]]) -> str:
@@ -101,14 +101,14 @@ def table(labs: dict[str, dict[str, Any]]) -> str:
         "|---|---:|---:|---:|---|---|---|",
     ]
     for name, found in sorted(labs.items()):
-        title, download = about(root() / "labs" / f"{name}.py")
+        number, download = about(root() / "labs" / f"{name}.py")
         parts = sorted(found["parts"].items(), key=lambda item: -item[1])
-        parts = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in parts if share >= 0.05)
+        parts = ", ".join(f"{kind} {100 * share:.0f}\u00a0%" for kind, share in parts if share >= 0.05)
         longest, spent = max(found["sections"].items(), key=lambda item: item[1])
         cost = f"{found['seconds'] / 60:.1f} | {found['core_seconds'] / 60:.1f} | {found['peak_bytes'] / GIB:.1f}"
         lines.append(
-            f"| [{title}](../labs/{name}.ipynb) | {cost} | {parts} | "
-            f"{longest}, {100 * spent / found['core_seconds']:.0f} % | {download} |"
+            f"| [Lab {number}](../labs/{name}.ipynb) | {cost} | {parts} | "
+            f"{longest}, {100 * spent / found['core_seconds']:.0f}\u00a0% | {download} |"
         )
     clock, total = (sum(found[key] for found in labs.values()) / 60 for key in ("seconds", "core_seconds"))
     peak = max(found["peak_bytes"] for found in labs.values()) / GIB
