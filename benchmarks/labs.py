@@ -107,7 +107,7 @@ def table(labs: dict[str, dict[str, Any]]) -> str:
         longest, spent = max(found["sections"].items(), key=lambda item: item[1])
         cost = f"{found['seconds'] / 60:.1f} | {found['core_seconds'] / 60:.1f} | {found['peak_bytes'] / GIB:.1f}"
         lines.append(
-            f"| [Lab {number}](../labs/{name}.ipynb) | {cost} | {parts} | "
+            f"| [Lab\u00a0{number}](../labs/{name}.ipynb) | {cost} | {parts} | "
             f"{longest}, {100 * spent / found['core_seconds']:.0f}\u00a0% | {download} |"
         )
     clock, total = (sum(found[key] for found in labs.values()) / 60 for key in ("seconds", "core_seconds"))

@@ -188,8 +188,13 @@ def test_installs_only_what_has_changed(tmp_path: Path) -> None:
     first, second = (make(tmp_path, "book-installed", f"PYTHON={sys.executable}") for _ in range(2))
     assert "Installing requirements-book.txt" in first.stdout, first.stderr
     assert (second.returncode, second.stdout) == (0, "")
+    (packages,) = (tmp_path / ".venv").glob("lib/python*/site-packages")
+    (packages / "whole.py").write_text("x = 1\n")
+    (packages / "template.py").write_text("class {{ name }}:\n")
     lock.write_text("# nothing more\n")
-    assert "Installing" in make(tmp_path, "book-installed", f"PYTHON={sys.executable}").stdout
+    third = make(tmp_path, "book-installed", f"PYTHON={sys.executable}")
+    assert "Installing" in third.stdout and third.stderr == ""
+    assert len(list(packages.glob("__pycache__/*.pyc"))) == 1
     lock.write_text("no-such-package==1 --hash=sha256:" + "0" * 64 + "\n")
     failed = make(tmp_path, "book-installed", f"PYTHON={sys.executable}", "PIP_NO_INDEX=1")
     assert failed.returncode and "check the network and the disk" in failed.stderr

@@ -16,15 +16,8 @@ from tools import build_labs
 from utils.errors import CourseError
 
 LABS = build_labs.sources([])
-CHANGES = {
-    "append",
-    "extend",
-    "insert",
-    "pop",
-    "popitem",
-    "remove",
-    "reverse",
-}  # of lists; `update` may be repeated
+# of lists; `update` may be repeated
+CHANGES = {"append", "extend", "insert", "pop", "popitem", "remove", "reverse"}
 CHANGES |= {"step", "backward", "apply_gradients", "partial_fit", "fit_one_cycle", "fine_tune", "write"}
 CHANGES |= {"add_", "sub_", "mul_", "div_"}  # of tensors
 # of models; a function called `tuned` makes a copy
@@ -110,10 +103,10 @@ def draws_unseeded(node: ast.AST, imported: bool) -> bool:
     match node:
         case ast.Call(func=ast.Attribute(attr=method) as func, keywords=keywords):
             options = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
-            shared = (
-                imported and DRAWS.search(dotted(func)) or method in METHODS
-            ) and "generator" not in options
-            return bool(shared) or options.get("do_sample") == "True"  # as transformers' `generate` knows it
+            if options.get("do_sample") == "True":  # as transformers' `generate` knows it
+                return True
+            draws = method in METHODS or bool(imported and DRAWS.search(dotted(func)))
+            return draws and "generator" not in options
     return False
 
 
@@ -126,9 +119,8 @@ def not_repeatable(cells: list[str]) -> list[str]:
         made = {n for n, kind in earlier.items() if kind in ("value", "dice")}
         made_again = {n for line in tree.body for n in set(bound(line)) - names(line, ast.Load)}
         for statement in tree.body:
-            for part in ast.walk(
-                statement
-            ):  # a comprehension names its variable behind the place where it is used
+            # a comprehension names its variable behind the place where it is used
+            for part in ast.walk(statement):
                 here |= bound(part) if isinstance(part, (ast.For, ast.comprehension)) else {}
             for node in done_now(statement):
                 kept = made_again if isinstance(node, ast.Call) else set()

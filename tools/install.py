@@ -49,6 +49,7 @@ def main(name: str, folder: str = ".venv") -> None:
     stamp_file.unlink(missing_ok=True)
     print(f"Installing {name} into {venv} (only when it has changed) ...", flush=True)
     pip = [venv / PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    pip += ["--no-compile"]  # of the whole course 25,000 files, so that is done below, on all cores
     locked = name.endswith(".txt")
     newest = [*pip, "--upgrade", "--upgrade-strategy", "eager", "-r", name]
     command = [*pip, "--require-hashes", "-r", name] if locked else newest
@@ -58,6 +59,9 @@ def main(name: str, folder: str = ".venv") -> None:
             f"Installing {name} failed (see pip's message above): check the network and the disk (the whole course "
             f"takes up to 15 GB while it is installed, {free:.1f} GB are free here) and repeat the command."
         )
+    # what is no Python, such as some packages' templates, is passed over
+    compiling = "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
+    subprocess.run([venv / PYTHON, "-c", compiling], stdin=subprocess.DEVNULL)
     # requirements.txt holds every pin of requirements-book.txt, so it serves for both
     done = [COURSE, BOOK] if name == COURSE else [name]
     if locked:

@@ -58,7 +58,7 @@ def printed(cell: NotebookNode) -> str:
             stdout += output.text
         elif output.output_type == "error":
             others.append(f"{output.ename}: {output.evalue}")
-        elif not any(kind.startswith(("image/", "application/vnd.jupyter.widget")) for kind in data):
+        elif not any(kind.startswith("image/") for kind in data):
             others.append(data.get("text/plain", ""))
     stdout = re.sub(r"[^\n]*\r", "", stdout.replace("\x1b[A", ""))  # a progress bar overwrites its own line,
     stdout = re.sub(r"(?m)^.*\[\d+:\d\d.*(it/s|s/it)\]\s*$", "", stdout)  # unless another one is below it

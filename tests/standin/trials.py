@@ -296,9 +296,8 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             try:
-                tqdm.set_lock(
-                    RLock()
-                )  # held by a process that is killed, a shared one would stop the others' bars
+                # a lock that all processes share would stop the others' bars once its owner is killed
+                tqdm.set_lock(RLock())
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 os.write(end, _quiet(act).encode())
             except BaseException as error:
