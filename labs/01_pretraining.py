@@ -45,7 +45,7 @@ from utils.world import World, tasks
 
 # %%
 style()
-settings.threads(2)
+settings.threads(1)
 settings.seed_everything(0)
 lab = Lab("01_pretraining")
 world = World(0)

@@ -48,7 +48,7 @@ from utils.world import World, tasks
 
 # %%
 style()
-settings.threads(2)
+settings.threads(1)
 settings.seed_everything(0)
 lab = Lab("03_adaptation")
 world = World(0)
@@ -1748,12 +1748,11 @@ def numbers_trained(classifier):
 MODULES = ("adapters", "small attention", "prompt 8", "subspace 200", "4-bit LoRA", "top layers")
 MODULES += ("bottom layers", "rank 1", "rank 16", "prefix 8", "width 1", "width 64")
 MODULES += ("attention only", "MLP only", "subspace 2000")
-LIVE_MODULES = ("adapters", "4-bit LoRA")
 modules = lab.sweep(
     "modules",
     module_run,
     [{"variant": v, "seed": s} for v in MODULES for s in SEEDS],
-    live=lambda s: s["seed"] == 0 and s["variant"] in LIVE_MODULES,
+    live=lambda s: s == {"variant": "4-bit LoRA", "seed": 0},
 )
 
 
@@ -2568,11 +2567,10 @@ too_fast = lab.sweep(
     "too fast",
     fast_run,
     [{"schedule": c, "updates": UPDATES, "seed": s} for c in ("constant", "warm-up") for s in SEEDS],
-    live=lambda s: s == {"schedule": "constant", "updates": UPDATES, "seed": 0},
+    live=lambda s: False,
 )
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
-lab.check(too_fast, "known", by=["schedule"], slack=0.02)
+# %%
 f = too_fast.recorded.assign(failed=too_fast.recorded["known"] < 0.6)
 ways = {schedule: runs.set_index("seed") for schedule, runs in f.groupby("schedule")}
 for schedule, runs in ways.items():
@@ -2651,7 +2649,7 @@ crossed = lab.sweep(
     "head and order",
     crossed_run,
     [{"seed": s, "head": h, "order": o} for s in SEEDS for h in range(2) for o in range(2)],
-    live=lambda s: s == {"seed": 0, "head": 0, "order": 0},
+    live=lambda s: False,
 )
 
 # %% [markdown]
@@ -2674,9 +2672,8 @@ def crossed_effects(y):
     return head**2, order**2, ((y[:, 0, 0] + y[:, 1, 1] - y[:, 0, 1] - y[:, 1, 0]) / 2) ** 2
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
+# %%
 for metric in ("known", "new"):
-    lab.check(crossed, metric, by=[], slack=0.02)
     squares = np.mean(crossed_effects(crossed_cells(metric)), axis=1)
     shares = dict(zip(("head", "order", "both"), (squares / squares.sum()).round(2).tolist(), strict=True))
     spread = crossed_cells(metric).reshape(10, 4)
@@ -2852,7 +2849,10 @@ plain = lab.sweep("plain tuning", plain_run, [{"seed": s} for s in SEEDS])
 
 # %%
 slower = lab.sweep(
-    "lowest rate", lambda seed: measured(tuned_at(seed, 3e-4), seed), [{"seed": s} for s in SEEDS]
+    "lowest rate",
+    lambda seed: measured(tuned_at(seed, 3e-4), seed),
+    [{"seed": s} for s in SEEDS],
+    live=lambda s: False,
 )
 
 
@@ -2887,7 +2887,6 @@ front |= {("interpolation", share): by_seed(plain.recorded, f" {share}") for sha
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
 lab.check(plain, "known 1", by=[], slack=0.02)
 lab.check(plain, "bits 0.25", by=[], slack=0.02)
-lab.check(slower, "bits", by=[], slack=0.02)
 print(
     "reviews, at 3e-3:", mean_ci(plain.recorded["reviews 1"]), "bits, before:", round(start_bits.reviews, 2)
 )
@@ -3663,7 +3662,7 @@ similarity = lab.sweep(
         for s in SEEDS
     ],
     live=lambda s: (
-        s["seed"] == 0 and s["labels"] == 256 and s["task"] in PAIRS[:2] and s["method"] in ("mix", "full")
+        s["seed"] == 0 and s["labels"] == 256 and s["task"] == "same topic" and s["method"] in ("mix", "full")
     ),
 )
 
@@ -3910,7 +3909,7 @@ shift = lab.sweep(
     "shift",
     shift_run,
     [{"method": m, "seed": s} for m in PROBING for s in SEEDS],
-    live=lambda s: s["seed"] == 0 and s["method"] != "probe",
+    live=lambda s: s == {"method": "probe, then tune", "seed": 0},
 )
 
 # %% mystnb={"image": {"alt": "Left: accuracy of probing, tuning, and probing first and then tuning, on the ordinary test, new words and new templates, with intervals: the probe is about ten points lower everywhere. Right: how far each moved the states, by 1.6 to 1.7 of their spread for both ways of tuning, alike on all tests."}} tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
@@ -4147,8 +4146,8 @@ def signal_sweep(*sources, labels=(64,), live=()):
     return found.recorded
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
-plain_runs = signal_sweep("plain", live=["plain"])
+# %%
+plain_runs = signal_sweep("plain")
 for name in ("known", "new", "easy", "hard"):
     print(f"{name:6} {mean_ci(plain_runs[name])}")
 
@@ -4902,21 +4901,16 @@ def left_out_run(seed):
     return {name: value for found in scores for name, value in found.items()}
 
 
-# %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors; the check holds them"
-left_out = lab.sweep("left out", left_out_run, [{"seed": s} for s in SEEDS], live=lambda s: s["seed"] == 0)
-for name in ("T=4 all", "hard shifted", "T=4 shifted"):
-    lab.check(left_out, name, by=[], slack=0.02)
+# %%
+left_out = lab.sweep("left out", left_out_run, [{"seed": s} for s in SEEDS], live=lambda s: False).recorded
 for name in ("teacher", "hard", "T=4"):
-    recorded = left_out.recorded
     print(
         f"{name:8}",
-        *(f"{what} {mean_ci(recorded[name + ' ' + what])}" for what in ("all", "missing", "shifted")),
+        *(f"{what} {mean_ci(left_out[name + ' ' + what])}" for what in ("all", "missing", "shifted")),
     )
 
 # %% tags=["hide-input"]
-lab.conclude(
-    "class-left-out", paired_ci(left_out.recorded["T=4 shifted"], left_out.recorded["hard shifted"]), 10
-)
+lab.conclude("class-left-out", paired_ci(left_out["T=4 shifted"], left_out["hard shifted"]), 10)
 
 # %% [markdown]
 # Left alone, neither student ever names the topic. Shifted, both find nearly all of its scenes, and the student of the

@@ -480,7 +480,8 @@ for number, group in enumerate(learner.opt.param_lists):
 # %% [markdown]
 # fastai sorts the language model into four groups: each LSTM layer, and, as the last, the embeddings, which are also the
 # output layer. How fast should they learn? A range test (Smith 2017) raises the rate from batch to batch and watches the
-# loss, which stays, falls, and explodes. A good rate stands where it falls.
+# loss, which stays, falls, and explodes. A good rate stands where it falls. The test uses up batches, so it gets a
+# learner of its own; a cell that is run twice then finds the same rate twice.
 
 # %%
 set_seed(0)

@@ -102,13 +102,24 @@ def _try(source: Source) -> Trial:
     solution: dict[str, Failed] = {}
     seconds = dict.fromkeys(("cells", *source.questions), 0.0)
     names: dict[str, Any] = {"__name__": "__main__"}
-    for question, cells in groupby(source.program(), lambda cell: cell[0]):
-        asked = {n: mutant for n, mutant in enumerate(source.mutants) if mutant.question == question}
-        works = [partial(_mutated, source, mutant, names, ada) for mutant in asked.values()]
-        mutants |= zip(asked, in_children(works), strict=True)
-        start = time.perf_counter()
-        run(cells, names, ada)
-        seconds["cells"] += time.perf_counter() - start
+    for question, group in groupby(source.program(), lambda cell: cell[0]):
+        cells = list(group)
+        wrong = {
+            number: [cell for cell in source.program(mutant) if cell[0] == question]
+            for number, mutant in enumerate(source.mutants)
+            if mutant.question == question
+        }
+        for place, cell in enumerate(cells):  # the cells before a mistake run once, for all of its mutants
+            begins = [
+                n for n, others in wrong.items() if others[:place] == cells[:place] and others[place] != cell
+            ]
+            works = [
+                partial(_mutated, source, source.mutants[n], wrong[n][place:], names, ada) for n in begins
+            ]
+            mutants |= zip(begins, in_children(works), strict=True)
+            start = time.perf_counter()
+            run([cell], names, ada)
+            seconds["cells"] += time.perf_counter() - start
     for question in source.questions:
         start = time.perf_counter()
         solution[question] = failed(source, question, names, ada)
@@ -122,8 +133,13 @@ def _try(source: Source) -> Trial:
     return Trial(solution, [mutants[number] for number in sorted(mutants)], copied, seconds)
 
 
-def _mutated(source: Source, mutant: Mutant, names: dict[str, Any], mine: checks.Graded) -> Failed:
-    cells = [cell for cell in source.program(mutant) if cell[0] == mutant.question]
+def _mutated(
+    source: Source,
+    mutant: Mutant,
+    cells: list[tuple[str | None, str]],
+    names: dict[str, Any],
+    mine: checks.Graded,
+) -> Failed:
     for cell in cells:
         try:
             run([cell], names, mine)
