@@ -17,7 +17,7 @@
 #
 # | what | two CPU cores | one GPU |
 # |---|---|---|
-# | time | about 3 minutes | not measured; `full` adds training on WikiText-2 |
+# | time | about 4 minutes | not measured; `full` adds training on WikiText-2 |
 # | memory | 3 GiB | not measured |
 # | download | nothing | nothing (`mini`); 4.5 MB (`full`, WikiText-2) |
 #

@@ -17,7 +17,7 @@
 #
 # | what | two CPU cores | one GPU |
 # |---|---|---|
-# | time | about 3 minutes | not measured |
+# | time | about 5 minutes | not measured |
 # | memory | 2 GiB | not measured |
 # | download | nothing | nothing (`mini`); IMDb, 84 MB, and the AWD-LSTM of WikiText-103, size not published (`full`) |
 #

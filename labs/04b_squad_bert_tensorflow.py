@@ -18,7 +18,7 @@
 #
 # | what | two CPU cores | one GPU |
 # |---|---|---|
-# | time | about 5 minutes | not measured |
+# | time | about 7 minutes | not measured |
 # | memory | 4 GiB | not measured |
 # | download | nothing | nothing (`mini`); SQuAD, 35 MB, and Google's BERT, 408 MB (`full`) |
 #
