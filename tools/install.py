@@ -60,8 +60,8 @@ def main(name: str, folder: str = ".venv") -> None:
             f"takes up to 15 GB while it is installed, {free:.1f} GB are free here) and repeat the command."
         )
     # what is no Python, such as some packages' templates, is passed over
-    compiling = "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
-    subprocess.run([venv / PYTHON, "-c", compiling], stdin=subprocess.DEVNULL)
+    code = "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
+    subprocess.run([venv / PYTHON, "-c", code], stdin=subprocess.DEVNULL)
     # requirements.txt holds every pin of requirements-book.txt, so it serves for both
     done = [COURSE, BOOK] if name == COURSE else [name]
     if locked:
