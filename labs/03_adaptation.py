@@ -3239,9 +3239,9 @@ def at_working_points(family, metric):
 # %% tags=["nbval-ignore-output"] reason="trained numbers differ between processors"
 REMEDIES = [family for family in LOOKS if family not in ("plain", "head only")]
 for family in REMEDIES:
-    chosen = sorted({working_point(family, seed)[1] for seed in SEEDS})
+    chosen = ", ".join(map(str, sorted({working_point(family, seed)[1] for seed in SEEDS})))
     lost = mean_ci(at_working_points(family, "bits") - start_bits.bits)
-    print(f"{family:13} {mean_ci(at_working_points(family, 'known'))} loses {lost} bits at {chosen}")
+    print(f"{family:13} {mean_ci(at_working_points(family, 'known'))} loses {lost} bits at [{chosen}]")
 
 # %%
 low = {family: at_working_points(family, "bits") for family in REMEDIES}
